@@ -1,0 +1,193 @@
+"""The errors that the domains raise, each with a machine-readable reason; knows nothing of gRPC."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sira.errors.v1.error_reason_pb2 import ErrorReason
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """One field that breaks one rule."""
+
+    field: str
+    rule: str
+
+
+class SiraError(Exception):
+    """An error with a reason that a caller can act on.
+
+    Args:
+        message: for people; names what was asked and what rule it met. Sent to the caller.
+        metadata: further machine-readable facts, such as the resource's name.
+        retry_after: seconds after which trying again is worthwhile; None where it is not known to be.
+    """
+
+    reason: ClassVar[ErrorReason] = ErrorReason.ERROR_REASON_INTERNAL
+
+    def __init__(
+        self, message: str, *, metadata: Mapping[str, str] | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.metadata = dict(metadata or {})
+        self.retry_after = retry_after
+
+
+class InvalidField(SiraError):
+    """Fields of the request break a rule."""
+
+    reason = ErrorReason.ERROR_REASON_INVALID_FIELD
+
+    def __init__(self, violations: Sequence[FieldViolation]) -> None:
+        super().__init__("; ".join(f"{v.field}: {v.rule}" for v in violations))
+        self.violations = tuple(violations)
+
+
+class InvalidFilter(SiraError):
+    """A filter cannot be read."""
+
+    reason = ErrorReason.ERROR_REASON_INVALID_FILTER
+
+
+class InvalidPageToken(SiraError):
+    """A page token is not one of ours, or belongs to another query."""
+
+    reason = ErrorReason.ERROR_REASON_INVALID_PAGE_TOKEN
+
+
+class InvalidFieldMask(SiraError):
+    """A field mask names a field that is not there or may not be written."""
+
+    reason = ErrorReason.ERROR_REASON_INVALID_FIELD_MASK
+
+
+class NotFound(SiraError):
+    """A resource is not there. Subclasses say which kind."""
+
+
+class NamespaceNotFound(NotFound):
+    """There is no such namespace."""
+
+    reason = ErrorReason.ERROR_REASON_NAMESPACE_NOT_FOUND
+
+
+class ServiceNotFound(NotFound):
+    """There is no such service."""
+
+    reason = ErrorReason.ERROR_REASON_SERVICE_NOT_FOUND
+
+
+class EndpointNotFound(NotFound):
+    """There is no such endpoint."""
+
+    reason = ErrorReason.ERROR_REASON_ENDPOINT_NOT_FOUND
+
+
+class LeaseNotFound(NotFound):
+    """The lease expired, was revoked, or never was."""
+
+    reason = ErrorReason.ERROR_REASON_LEASE_NOT_FOUND
+
+
+class AlreadyExists(SiraError):
+    """A resource of that name is there."""
+
+    reason = ErrorReason.ERROR_REASON_ALREADY_EXISTS
+
+
+class EndpointHeld(SiraError):
+    """An endpoint of that name lives under another lease that is not suspect."""
+
+    reason = ErrorReason.ERROR_REASON_ENDPOINT_HELD
+
+
+class LeaseNotYours(SiraError):
+    """The caller's lease is not the one that the endpoint lives under."""
+
+    reason = ErrorReason.ERROR_REASON_LEASE_NOT_YOURS
+
+
+class EtagMismatch(SiraError):
+    """The resource was written since it was read."""
+
+    reason = ErrorReason.ERROR_REASON_ETAG_MISMATCH
+
+
+class Conflict(SiraError):
+    """Another write came in between."""
+
+    reason = ErrorReason.ERROR_REASON_CONFLICT
+
+
+class LeaseSuperseded(SiraError):
+    """Another stream attached to the lease."""
+
+    reason = ErrorReason.ERROR_REASON_LEASE_SUPERSEDED
+
+
+class NotEmpty(SiraError):
+    """A resource that is to be deleted holds others."""
+
+    reason = ErrorReason.ERROR_REASON_NOT_EMPTY
+
+
+class NoTtlCheck(SiraError):
+    """Health was reported for an endpoint that the kernel checks itself."""
+
+    reason = ErrorReason.ERROR_REASON_NO_TTL_CHECK
+
+
+class RevisionCompacted(SiraError):
+    """The history after a revision is gone."""
+
+    reason = ErrorReason.ERROR_REASON_REVISION_COMPACTED
+
+
+class RevisionAhead(SiraError):
+    """A revision is ahead of the store."""
+
+    reason = ErrorReason.ERROR_REASON_REVISION_AHEAD
+
+
+class LimitExceeded(SiraError):
+    """A caller is over a limit."""
+
+    reason = ErrorReason.ERROR_REASON_LIMIT_EXCEEDED
+
+
+class Unauthenticated(SiraError):
+    """The caller has no identity where one is asked for."""
+
+    reason = ErrorReason.ERROR_REASON_UNAUTHENTICATED
+
+
+class PermissionDenied(SiraError):
+    """The caller may not do this."""
+
+    reason = ErrorReason.ERROR_REASON_PERMISSION_DENIED
+
+
+class KernelStopping(SiraError):
+    """The kernel is on its way out."""
+
+    reason = ErrorReason.ERROR_REASON_KERNEL_STOPPING
+
+
+class StoreUnavailable(SiraError):
+    """The store cannot write; nothing was changed."""
+
+    reason = ErrorReason.ERROR_REASON_STORE_UNAVAILABLE
+
+
+class StoreCorrupt(SiraError):
+    """The store's file is damaged."""
+
+    reason = ErrorReason.ERROR_REASON_STORE_CORRUPT
+
+
+class ConfigError(SiraError):
+    """The configuration cannot be used; the message names the key and the rule."""

@@ -1,0 +1,213 @@
+"""The Store protocol: state with one revision, logs and blobs, as every engine provides them.
+
+The model of the state is etcd's. It is shaped so that an embedded database and a replicated stream can both provide it:
+
+- Keys are 1 to 8 segments of `[A-Za-z0-9_-]{1,64}` joined by `/`, so that a segment can be a subject token.
+- Every commit has one revision, larger than that of every commit before it; revisions may skip numbers. Each entry has
+  a revision too, which is at most that of the commit that wrote it and larger than that of every earlier commit: an
+  engine may number the keys of a commit one by one.
+- A commit is applied whole or not at all, and is seen by a watch whole.
+- A snapshot is at least as new as its revision. An engine may let it hold entries that are newer still: whoever feeds
+  a view from a snapshot and then a watch ignores a change whose revision is not above what it has for that key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+MAX_OPS = 1000
+"""Operations in one commit, at most."""
+MAX_VALUE_BYTES = 1 << 20
+"""Size of one value, at most."""
+MAX_FRAME_BYTES = 4 << 20
+"""Size of one log frame, at most."""
+BLOB_CHUNK_BYTES = 128 << 10
+"""Size of the chunks that blobs are stored and read in."""
+ABSENT = 0
+"""The expected revision of a key that must not be there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Write a key.
+
+    expected: the entry's revision that must be there, ABSENT for none, None for "whatever is there".
+    """
+
+    key: str
+    value: bytes
+    expected: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete a key. Deleting what is not there is no error unless expected says otherwise; expected as in Put."""
+
+    key: str
+    expected: int | None = None
+
+
+Op = Put | Delete
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A key as it is: its value and the revision that wrote it."""
+
+    key: str
+    value: bytes
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A key as a commit left it: value None means deleted."""
+
+    key: str
+    value: bytes | None
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """The changes of one commit below the watched prefix, in the order of its operations."""
+
+    revision: int
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All entries below a prefix, ordered by key, at least as new as revision."""
+
+    revision: int
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame of a log partition: its offset and when it was appended, in Unix nanoseconds."""
+
+    offset: int
+    time_ns: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LogRange:
+    """The offsets that a partition holds: first (inclusive) to next (exclusive). Equal when it is empty."""
+
+    first: int
+    next: int
+
+
+class StateStore(Protocol):
+    """Keys and values under one revision."""
+
+    @property
+    def revision(self) -> int:
+        """The newest revision this member knows to be durable. 0 for an empty store."""
+
+    async def commit(self, ops: Sequence[Op]) -> int:
+        """Applies the operations atomically and durably and returns the commit's revision.
+
+        A commit that would change nothing (only deletes of absent keys) returns the current revision.
+
+        Raises:
+            Conflict: an expected revision is not what is there; metadata has `key`. Nothing was changed.
+            ValueError: no operation, too many, one key twice, a malformed key, or a value that is too large.
+            StoreUnavailable: the store cannot write. Nothing was changed.
+        A caller that is cancelled while it waits does not know whether the commit was applied.
+        """
+
+    async def get(self, key: str) -> Entry | None:
+        """Reads a key; None if it is not there. Sees every commit that was acknowledged to this member."""
+
+    async def snapshot(self, prefix: str) -> Snapshot:
+        """Reads every entry whose key begins with prefix (`""` for all; otherwise it ends in `/`)."""
+
+    def watch(self, prefix: str, *, after: int) -> AsyncIterator[Commit]:
+        """Yields every commit with a revision above `after` that touches the prefix, in order, none twice, for ever.
+
+        The caller closes it with aclose(). A slow reader costs no memory: it reads on from the history.
+
+        Raises, from the iteration:
+            RevisionCompacted: part of what follows `after` has been compacted away.
+            RevisionAhead: `after` is above the store's revision.
+            StoreUnavailable: the store was closed or lost.
+        """
+
+    async def compact(self, revision: int) -> None:
+        """Forgets the history up to and including revision; the state itself stays. Going back is no error."""
+
+    @property
+    def compacted(self) -> int:
+        """The revision up to which the history has been forgotten: a watch may start after it."""
+
+
+class LogStore(Protocol):
+    """Append-only partitions of frames. A partition is there from its first append on; names are keys."""
+
+    async def append(self, partition: str, frames: Sequence[bytes]) -> int:
+        """Appends frames, atomically and durably, and returns the offset of the first. Offsets are consecutive.
+
+        Raises:
+            ValueError: no frame, a malformed name, or a frame that is too large.
+            StoreUnavailable: the store cannot write. Nothing was appended.
+        """
+
+    async def read(self, partition: str, offset: int, *, max_frames: int, max_bytes: int) -> Sequence[Frame]:
+        """Reads frames from offset on, in order: at least one if there is any, within both limits otherwise.
+
+        An offset below the first that is held reads from the first. Empty at the end, and for an unknown partition.
+        """
+
+    async def range(self, partition: str) -> LogRange:
+        """Returns the offsets held. (0, 0) for an unknown partition. `next` never goes back, even after a trim."""
+
+    async def offset_at(self, partition: str, time_ns: int) -> int:
+        """Returns the offset of the first frame appended at or after a time; `next` if there is none."""
+
+    async def trim(self, partition: str, before: int) -> None:
+        """Forgets every frame below an offset. Offsets of the others stay. Going back is no error."""
+
+    async def delete_partition(self, partition: str) -> None:
+        """Forgets a partition and its offsets. An unknown one is no error."""
+
+
+class BlobStore(Protocol):
+    """Content-addressed bytes."""
+
+    async def put_blob(self, chunks: AsyncIterator[bytes]) -> str:
+        """Stores the bytes durably and returns their SHA-256 as 64 hex digits. Storing them again is no error."""
+
+    def get_blob(self, digest: str) -> AsyncIterator[bytes]:
+        """Yields the bytes in chunks, verified against the digest as they are read.
+
+        Raises, from the iteration:
+            KeyError: there is no such blob.
+            StoreCorrupt: the bytes are not those that were stored.
+        """
+
+    async def has_blob(self, digest: str) -> bool:
+        """Says whether a blob is there, whole."""
+
+    async def delete_blob(self, digest: str) -> None:
+        """Forgets a blob. An unknown one is no error."""
+
+
+class Store(StateStore, LogStore, BlobStore, Protocol):
+    """All three, on one engine."""
+
+    @property
+    def engine(self) -> str:
+        """Name of the engine, such as `sqlite`."""
+
+    @property
+    def writable(self) -> bool:
+        """Whether the last write went through, or none has been tried."""
+
+    async def close(self) -> None:
+        """Finishes what is under way, ends the watches with StoreUnavailable, and lets go of everything. Idempotent."""

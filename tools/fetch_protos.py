@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -18,49 +17,38 @@ VALIDATE_PROTO = "buf/validate/validate.proto"
 GOOGLE_PROTOS = ("google/api/annotations.proto", "google/api/http.proto")
 
 
-def fetch_google(target: Path) -> None:
-    """Copies google/api protos from the installed googleapis-common-protos."""
+def read_google(name: str) -> bytes:
+    """Reads a proto of google/api out of the installed googleapis-common-protos."""
     spec = importlib.util.find_spec("google.api")
-    if spec is None or not spec.submodule_search_locations:
-        raise SystemExit("googleapis-common-protos is not installed: run through `make gen`")
-    for name in GOOGLE_PROTOS:
-        for location in spec.submodule_search_locations:
-            source = Path(location).parent.parent / name
-            if source.exists():
-                destination = target / name
-                destination.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, destination)
-                break
-        else:
-            raise SystemExit(f"googleapis-common-protos has no {name}")
+    for location in (spec and spec.submodule_search_locations) or ():
+        source = Path(location).parent.parent / name
+        if source.exists():
+            return source.read_bytes()
+    raise SystemExit(f"googleapis-common-protos with {name} is not installed: run through `make gen`")
 
 
-def fetch_validate(target: Path) -> None:
-    """Takes validate.proto out of protovalidate's source distribution."""
+def read_validate() -> bytes:
+    """Reads validate.proto out of protovalidate's source distribution."""
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(
-            [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:"]
-            + ["--disable-pip-version-check", "-d", folder, VALIDATE_PACKAGE],
-            check=True,
-        )
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        subprocess.run([*command, "--no-binary", ":all:", "--dest", folder, VALIDATE_PACKAGE], check=True)
         (archive,) = Path(folder).glob("*.tar.gz")
         with tarfile.open(archive) as tar:
             (member,) = (m for m in tar.getmembers() if m.name.endswith("/proto/" + VALIDATE_PROTO))
             source = tar.extractfile(member)
             if source is None:
                 raise SystemExit(f"{VALIDATE_PACKAGE} has no {VALIDATE_PROTO}")
-            destination = target / VALIDATE_PROTO
-            destination.parent.mkdir(parents=True, exist_ok=True)
-            destination.write_bytes(source.read())
+            return source.read()
 
 
 def main() -> None:
-    """Fetches whatever is missing; a folder that is complete is left alone."""
-    wanted = [TARGET / name for name in (VALIDATE_PROTO, *GOOGLE_PROTOS)]
-    if all(path.exists() for path in wanted):
-        return
-    fetch_google(TARGET)
-    fetch_validate(TARGET)
+    """Fetches whatever is missing; what is there is left alone."""
+    for name in (VALIDATE_PROTO, *GOOGLE_PROTOS):
+        target = TARGET / name
+        if not target.exists():
+            content = read_validate() if name == VALIDATE_PROTO else read_google(name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
 
 
 if __name__ == "__main__":

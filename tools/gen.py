@@ -3,58 +3,59 @@
 from __future__ import annotations
 
 import filecmp
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-import fetch_protos
+from tools import fetch_protos
+from tools.buf import ROOT, buf
 
-ROOT = Path(__file__).resolve().parent.parent
-GEN = ROOT / "gen" / "python"
+OUTPUT = Path("gen", "python")
 PACKAGE = "sira"
 DISTRIBUTION = ROOT / "tools" / "sira-protos.pyproject.toml"
 
 
-def buf(*arguments: str) -> None:
-    """Runs buf from proto/, with the tools of this interpreter's environment first on PATH."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    subprocess.run(["buf", *arguments], cwd=ROOT / "proto", check=True, env={**os.environ, "PATH": path})
-
-
-def generate(target: Path) -> None:
-    """Writes the whole of gen/python into target."""
+def generate(root: Path) -> Path:
+    """Writes the whole of gen/python below root and returns where it is."""
     fetch_protos.main()
-    target.mkdir(parents=True, exist_ok=True)
-    buf("generate", "--output", str(target / "a" / "b"))  # buf.gen.yaml's out is ../gen/python, relative to this
-    made = target / "a" / "gen" / "python"
-    for folder in [made / PACKAGE, *(p for p in (made / PACKAGE).rglob("*") if p.is_dir())]:
-        (folder / "py.typed" if folder.name == PACKAGE else folder / "__init__.py").touch()
-    (made / PACKAGE / "__init__.py").touch()
+    buf("generate", "--template", "proto/buf.gen.yaml", "--output", str(root))
+    made = root / OUTPUT
+    package = made / PACKAGE
+    for folder in (package, *(path for path in package.rglob("*") if path.is_dir())):
+        (folder / "__init__.py").touch()
+    (package / "py.typed").touch()
     shutil.copyfile(DISTRIBUTION, made / "pyproject.toml")
+    return made
 
 
 def files(folder: Path) -> set[str]:
     """Returns the relative paths of the generated files below folder, caches and build output aside."""
-    found = (p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
-    return {str(p) for p in found if "__pycache__" not in p.parts and not any(x.endswith(".egg-info") for x in p.parts)}
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return {path.as_posix() for path in found if not any(_is_byproduct(part) for part in path.parts)}
+
+
+def stale(made: Path, committed: Path) -> list[str]:
+    """Returns the relative paths of files that differ, or are in only one of the two folders."""
+    return [name for name in sorted(files(made) | files(committed)) if not _same(made / name, committed / name)]
 
 
 def main() -> None:
     """Entry point."""
     with tempfile.TemporaryDirectory() as folder:
-        generate(Path(folder))
-        made = Path(folder, "a", "gen", "python")
+        made = generate(Path(folder))
+        committed = ROOT / OUTPUT
         if "--check" in sys.argv[1:]:
-            names = sorted(files(made) | files(GEN))
-            stale = [n for n in names if not _same(made / n, GEN / n)]
-            if stale:
-                raise SystemExit("gen/ is not what proto/ generates; run `make gen`:\n  " + "\n  ".join(stale))
+            names = stale(made, committed)
+            if names:
+                raise SystemExit("gen/ is not what proto/ generates; run `make gen`:\n  " + "\n  ".join(names))
             return
-        shutil.rmtree(GEN / PACKAGE, ignore_errors=True)
-        shutil.copytree(made, GEN, dirs_exist_ok=True)
+        shutil.rmtree(committed / PACKAGE, ignore_errors=True)
+        shutil.copytree(made, committed, dirs_exist_ok=True)
+
+
+def _is_byproduct(part: str) -> bool:
+    return part in {"__pycache__", "build"} or part.endswith(".egg-info")
 
 
 def _same(left: Path, right: Path) -> bool:

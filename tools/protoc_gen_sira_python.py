@@ -14,7 +14,7 @@ from pathlib import Path
 
 from google.protobuf.compiler import plugin_pb2
 from google.protobuf.descriptor_pb2 import Edition, FileDescriptorSet
-from grpc_tools import protoc  # type: ignore[import-untyped]
+from grpc_tools import protoc
 
 OPTION_ONLY = ("buf/validate/", "google/api/")
 
@@ -45,18 +45,17 @@ def generate(request: plugin_pb2.CodeGeneratorRequest) -> plugin_pb2.CodeGenerat
         descriptors = Path(folder, "files.binpb")
         descriptors.write_bytes(strip_option_imports(request).SerializeToString())
         arguments = ["protoc", f"--descriptor_set_in={descriptors}"]
-        arguments += [f"--{kind}={out}" for kind in ("python_out", "mypy_out", "grpc_python_out", "mypy_grpc_out")]
+        arguments += [f"--{kind}_out={out}" for kind in ("python", "grpc_python")]
+        arguments += [f"--{kind}_out=quiet:{out}" for kind in ("mypy", "mypy_grpc")]
         code = protoc.main([*arguments, *request.file_to_generate])
         if code:
             response.error = f"grpcio-tools ended with {code}"
             return response
         for path in sorted(out.rglob("*.py*")):
-            name = path.relative_to(out).as_posix()
-            if name.endswith("_pb2_grpc.py") and "Stub" not in path.read_text():
-                continue  # a file without services
-            if name.endswith("_pb2_grpc.pyi") and not (path.with_suffix(".py").exists() and "Stub" in path.read_text()):
-                continue
-            response.file.add(name=name, content=path.read_text())
+            content = path.read_text()
+            if "_pb2_grpc." in path.name and "Stub" not in content:
+                continue  # its proto has no service
+            response.file.add(name=path.relative_to(out).as_posix(), content=content)
     return response
 
 

@@ -1,0 +1,86 @@
+# What one does with this repository. Every target sets up what it needs by itself, in .venv and .venv-gen:
+# Python 3.11 or newer and make are enough.
+
+# The first interpreter that is new enough and can make an environment; `make PYTHON=/path/to/python` overrides it.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	"$$p" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+# Fast enough on two cores, and bounded on many.
+WORKERS ?= 2
+
+BIN := .venv/bin
+GEN := .venv-gen/bin
+PROJECTS := pyproject.toml gen/python/pyproject.toml sdks/python/pyproject.toml
+PIP := -m pip --disable-pip-version-check --quiet
+# Two pips in one environment at once would spoil it.
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-sdks check gen format bench clean
+
+help: ## Show this list.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv/run.stamp ## Watch real services find each other, balance, fail over and drain, in under a minute.
+	$(BIN)/python -m demo
+
+test: .venv/test.stamp ## Run every test of the kernel, with coverage of at least 90% of lines and of branches.
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --cov --cov-report=term --cov-report=json
+	$(BIN)/python -m tools.coverage_floor build/coverage.json
+
+test-sdks: .venv/run.stamp ## Build each SDK, and test it in clean environments with its oldest and newest dependencies.
+	$(BIN)/python -m tools.check_sdks
+
+check: .venv/check.stamp .venv-gen/gen.stamp ## Run every check that is no test: lint, types, layers, protos, generated code, sizes.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/towncrier build --draft --version next >/dev/null
+	$(BIN)/python -m tools.size_report
+	$(GEN)/python -m tools.check_protos
+	$(GEN)/python -m tools.gen --check
+
+gen: .venv-gen/gen.stamp ## Regenerate gen/ from proto/.
+	$(GEN)/python -m tools.gen
+
+format: .venv/check.stamp .venv-gen/gen.stamp ## Format Python and protos, and mend what ruff can mend.
+	$(BIN)/ruff check --fix-only --quiet
+	$(BIN)/ruff format
+	$(GEN)/python -m tools.check_protos --format
+
+bench: .venv/bench.stamp ## Measure one subsystem beside its peers; JSON on stdout. NAME=registry.
+	$(BIN)/python -m bench.$(or $(NAME),$(error which benchmark? for example: make bench NAME=registry))
+
+clean: ## Remove environments, caches and build output; nothing that git tracks.
+	rm -rf .venv .venv-gen build dist *.egg-info gen/python/*.egg-info sdks/python/*.egg-info proto/third_party
+	rm -rf .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/run.stamp: $(PROJECTS)
+	$(call environment,.venv)
+	$(BIN)/python $(PIP) install -e gen/python -e sdks/python -e .
+	@touch $@
+
+.venv/test.stamp: .venv/run.stamp
+	$(BIN)/python $(PIP) install --group test
+	@touch $@
+
+.venv/check.stamp: .venv/test.stamp
+	$(BIN)/python $(PIP) install --group check
+	@touch $@
+
+.venv/bench.stamp: .venv/run.stamp
+	$(BIN)/python $(PIP) install --group bench
+	@touch $@
+
+# Apart from .venv: the generator must be older than the runtime that the generated code is tested with.
+.venv-gen/gen.stamp: pyproject.toml
+	$(call environment,.venv-gen)
+	$(GEN)/python $(PIP) install --group gen
+	@touch $@
+
+# Makes an environment, if it is not there, with a pip that knows dependency groups.
+define environment
+	@test -n "$(PYTHON)" || { echo "Needs Python 3.11 or newer with venv; if it is not on PATH: make PYTHON=/path/to/python" >&2; exit 1; }
+	@test -x $(1)/bin/python || { echo "Setting up $(1) with $(PYTHON)" >&2; "$(PYTHON)" -m venv $(1); }
+	$(1)/bin/python $(PIP) install --upgrade 'pip>=25.1'
+endef

@@ -1,0 +1,1 @@
+"""Client of Sira: register, resolve, watch and call gRPC services."""

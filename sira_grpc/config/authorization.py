@@ -1,0 +1,18 @@
+"""The configuration of who may call what."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from sira_grpc.config.kinds import Section
+
+Access = Literal["none", "read", "write"]
+"""What a caller may do: nothing; what changes nothing; everything."""
+
+
+class AuthorizationConfig(Section, frozen=True):
+    """What callers may do. One with an identity may do everything."""
+
+    anonymous: Access | None = None
+    """What callers without identity may do. Default: `none` where client certificates are required; otherwise
+    `write` if only this machine can reach the kernel, `read` if others can."""

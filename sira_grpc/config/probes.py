@@ -1,0 +1,14 @@
+"""The configuration of the health probers."""
+
+from __future__ import annotations
+
+from sira_grpc.config.kinds import Count, Section
+
+
+class ProbesConfig(Section, frozen=True):
+    """How the kernel probes endpoints."""
+
+    max_concurrent: Count = 256
+    """Probes under way at the same time. Default 256."""
+    tls_ca_file: str = ""
+    """PEM file of the authorities that probed endpoints are verified with. Default empty: those of the system."""

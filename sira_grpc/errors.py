@@ -26,7 +26,7 @@ class SiraError(Exception):
         retry_after: seconds after which trying again is worthwhile; None where it is not known to be.
     """
 
-    reason: ClassVar[ErrorReason] = ErrorReason.ERROR_REASON_INTERNAL
+    reason: ClassVar[ErrorReason.ValueType] = ErrorReason.ERROR_REASON_INTERNAL
 
     def __init__(
         self, message: str, *, metadata: Mapping[str, str] | None = None, retry_after: float | None = None

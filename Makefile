@@ -57,30 +57,32 @@ clean: ## Remove environments, caches and build output; nothing that git tracks.
 
 .venv/run.stamp: $(PROJECTS)
 	$(call environment,.venv)
-	$(BIN)/python $(PIP) install -e gen/python -e sdks/python -e .
+	@echo "Installing Sira into .venv" >&2
+	@# What setuptools has to say of editable installs is meant for them, not for the reader of a demo.
+	@PYTHONWARNINGS=ignore $(BIN)/python $(PIP) install -e gen/python -e sdks/python -e .
 	@touch $@
 
 .venv/test.stamp: .venv/run.stamp
-	$(BIN)/python $(PIP) install --group test
+	@$(BIN)/python $(PIP) install --group test
 	@touch $@
 
 .venv/check.stamp: .venv/test.stamp
-	$(BIN)/python $(PIP) install --group check
+	@$(BIN)/python $(PIP) install --group check
 	@touch $@
 
 .venv/bench.stamp: .venv/run.stamp
-	$(BIN)/python $(PIP) install --group bench
+	@$(BIN)/python $(PIP) install --group bench
 	@touch $@
 
 # Apart from .venv: the generator must be older than the runtime that the generated code is tested with.
 .venv-gen/gen.stamp: pyproject.toml
 	$(call environment,.venv-gen)
-	$(GEN)/python $(PIP) install --group gen
+	@$(GEN)/python $(PIP) install --group gen
 	@touch $@
 
 # Makes an environment, if it is not there, with a pip that knows dependency groups.
 define environment
 	@test -n "$(PYTHON)" || { echo "Needs Python 3.11 or newer with venv; if it is not on PATH: make PYTHON=/path/to/python" >&2; exit 1; }
 	@test -x $(1)/bin/python || { echo "Setting up $(1) with $(PYTHON)" >&2; "$(PYTHON)" -m venv $(1); }
-	$(1)/bin/python $(PIP) install --upgrade 'pip>=25.1'
+	@$(1)/bin/python $(PIP) install --upgrade 'pip>=25.1'
 endef

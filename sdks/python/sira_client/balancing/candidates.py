@@ -76,22 +76,12 @@ def select(
         The candidates by tier, the nearest first. Empty if nothing is usable.
     """
     present = _newest_at_each_address(endpoints)
-    usable = _usable(present)
-    if not usable:
-        return []
     if locality is not None and policy.HasField("locality_failover") and (locality.region or locality.zone):
-        region, zone = locality.region, locality.zone
-        by_tier: list[list[Endpoint]] = [[] for _ in range(tiers.TIERS)]
-        for endpoint in usable:
-            by_tier[tiers.tier(region, zone, endpoint.locality)].append(endpoint)
-        registered = [0] * tiers.TIERS
-        for endpoint in present:
-            if endpoint.status.state != HEALTH_STATE_DRAINING:
-                registered[tiers.tier(region, zone, endpoint.locality)] += 1
-        threshold = policy.locality_failover.threshold or tiers.DEFAULT_THRESHOLD
-        shares = tiers.shares([len(tier) for tier in by_tier], registered, threshold)
+        by_tier, shares = _in_tiers(present, locality, policy.locality_failover.threshold or tiers.DEFAULT_THRESHOLD)
     else:
-        by_tier, shares = [usable], [1.0]
+        by_tier, shares = [_usable(present)], [1.0]
+    if not any(by_tier):
+        return []
     if policy.subset_size and client_id:
         by_tier = _subset(by_tier, shares, policy.subset_size, client_id)
     return _weigh(by_tier, shares, policy, now_ns)
@@ -123,6 +113,20 @@ def _usable(endpoints: Sequence[Endpoint]) -> list[Endpoint]:
         if status.state == HEALTH_STATE_SERVING:
             (unvouched if status.suspect and not _probed(endpoint) else vouched).append(endpoint)
     return vouched or unvouched
+
+
+def _in_tiers(
+    present: Sequence[Endpoint], locality: Locality, threshold: float
+) -> tuple[list[list[Endpoint]], list[float]]:
+    """The usable endpoints by nearness to the caller, and the share of calls that each tier gets."""
+    region, zone = locality.region, locality.zone
+    registered: list[list[Endpoint]] = [[] for _ in range(tiers.TIERS)]
+    for endpoint in present:
+        registered[tiers.tier(region, zone, endpoint.locality)].append(endpoint)
+    usable = {id(endpoint) for endpoint in _usable(present)}
+    by_tier = [[e for e in tier if id(e) in usable] for tier in registered]
+    staying = [sum(e.status.state != HEALTH_STATE_DRAINING for e in tier) for tier in registered]
+    return by_tier, tiers.shares([len(tier) for tier in by_tier], staying, threshold)
 
 
 def _probed(endpoint: Endpoint) -> bool:

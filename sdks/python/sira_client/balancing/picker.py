@@ -89,7 +89,7 @@ class RoundRobinPicker:
 
 
 class WeightedRoundRobinPicker:
-    """Each as often as its weight says, evenly spaced: earliest deadline first, each due 1 / weight after its last pick.
+    """Each as often as its weight says, evenly spaced: earliest deadline first, due 1 / weight after its last pick.
 
     Source: the EDF scheduler of Envoy's load balancers, after Liu and Layland, "Scheduling algorithms for
     multiprogramming in a hard-real-time environment" (1973). A pick takes O(log n).

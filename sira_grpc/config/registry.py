@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sira_grpc.config.kinds import Count, Factor, Seconds, Section, Share
+from sira_grpc.config.kinds import Count, Seconds, Section, Share
 
 
 class RegistryConfig(Section, frozen=True):
@@ -18,8 +18,8 @@ class RegistryConfig(Section, frozen=True):
     """Services with fewer endpoints are never paused. Default 4."""
     self_preservation_window: Seconds = 15
     """The window in which expiries are counted together. Seconds, default 15."""
-    restart_grace_factor: Factor = 1
-    """After a start, every lease is given restart_grace_factor x its TTL to come back. Default 1."""
+    self_preservation_limit: Seconds = 3600
+    """How long expiry may stay paused before it goes on regardless. Seconds, default 3,600."""
     events_kept: Count = 10_000
     """Events of the registry that are kept. Default 10,000."""
     load_report_ttl: Seconds = 10

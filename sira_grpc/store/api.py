@@ -18,11 +18,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 MAX_OPS = 1000
-"""Operations in one commit, at most."""
+"""Operations in one commit, or frames in one append, at most."""
 MAX_VALUE_BYTES = 1 << 20
 """Size of one value, at most."""
 MAX_FRAME_BYTES = 4 << 20
 """Size of one log frame, at most."""
+MAX_COMMIT_BYTES = 16 << 20
+"""Size of the keys and values of one commit, or of the frames of one append, at most."""
 BLOB_CHUNK_BYTES = 128 << 10
 """Size of the chunks that blobs are stored and read in."""
 ABSENT = 0
@@ -80,15 +82,23 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All entries below a prefix, ordered by key, at least as new as revision."""
+    """All entries below a prefix, ordered by key, at least as new as revision.
+
+    deleted: the keys below the prefix that are not there, but were deleted after what is compacted, each with the
+    revision of the deletion: so that a view knows what it must tell a reader who resumes.
+    """
 
     revision: int
     entries: tuple[Entry, ...]
+    deleted: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame of a log partition: its offset and when it was appended, in Unix nanoseconds."""
+    """One frame of a log partition: its offset and when it was appended, in Unix nanoseconds.
+
+    Within a partition the times never go back from one frame to the next, whatever the clock does.
+    """
 
     offset: int
     time_ns: int
@@ -117,7 +127,8 @@ class StateStore(Protocol):
 
         Raises:
             Conflict: an expected revision is not what is there; metadata has `key`. Nothing was changed.
-            ValueError: no operation, too many, one key twice, a malformed key, or a value that is too large.
+            ValueError: no operation, too many, one key twice, a malformed key or expected revision, a value that is
+                too large, or too many bytes together.
             StoreUnavailable: the store cannot write. Nothing was changed.
         A caller that is cancelled while it waits does not know whether the commit was applied.
         """
@@ -126,7 +137,10 @@ class StateStore(Protocol):
         """Reads a key; None if it is not there. Sees every commit that was acknowledged to this member."""
 
     async def snapshot(self, prefix: str) -> Snapshot:
-        """Reads every entry whose key begins with prefix (`""` for all; otherwise it ends in `/`)."""
+        """Reads every entry whose key begins with prefix (`""` for all; otherwise it ends in `/`).
+
+        A watch may start after the snapshot's revision at once: `revision` is at least that when this returns.
+        """
 
     def watch(self, prefix: str, *, after: int) -> AsyncIterator[Commit]:
         """Yields every commit with a revision above `after` that touches the prefix, in order, none twice, for ever.
@@ -137,10 +151,17 @@ class StateStore(Protocol):
             RevisionCompacted: part of what follows `after` has been compacted away.
             RevisionAhead: `after` is above the store's revision.
             StoreUnavailable: the store was closed or lost.
+            ValueError: the prefix is malformed, or `after` is negative.
         """
 
     async def compact(self, revision: int) -> None:
-        """Forgets the history up to and including revision; the state itself stays. Going back is no error."""
+        """Forgets the history up to and including revision; the state itself stays. Going back is no error.
+
+        An engine may also compact by itself, to bound the history.
+
+        Raises:
+            RevisionAhead: revision is above the store's.
+        """
 
     @property
     def compacted(self) -> int:
@@ -154,14 +175,15 @@ class LogStore(Protocol):
         """Appends frames, atomically and durably, and returns the offset of the first. Offsets are consecutive.
 
         Raises:
-            ValueError: no frame, a malformed name, or a frame that is too large.
+            ValueError: no frame, too many, a malformed name, a frame that is too large, or too many bytes together.
             StoreUnavailable: the store cannot write. Nothing was appended.
         """
 
     async def read(self, partition: str, offset: int, *, max_frames: int, max_bytes: int) -> Sequence[Frame]:
         """Reads frames from offset on, in order: at least one if there is any, within both limits otherwise.
 
-        An offset below the first that is held reads from the first. Empty at the end, and for an unknown partition.
+        It may stop short of the limits: only an empty answer means the end, or a partition that is unknown. An offset
+        below the first that is held reads from the first.
         """
 
     async def range(self, partition: str) -> LogRange:

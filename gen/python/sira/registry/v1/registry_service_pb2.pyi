@@ -380,7 +380,7 @@ class RegisterEndpointsRequest(_message.Message):
 
     @_builtins.property
     def endpoints(self) -> _containers.RepeatedCompositeFieldContainer[_endpoint_pb2.Endpoint]:
-        """The endpoints, 1 to 500."""
+        """The endpoints, 1 to 400."""
 
     def __init__(
         self,
@@ -451,11 +451,11 @@ class HoldLeaseRequest(_message.Message):
 
     @_builtins.property
     def endpoints(self) -> _containers.RepeatedCompositeFieldContainer[_endpoint_pb2.Endpoint]:
-        """Endpoints to register, or to register again with other values. At most 500."""
+        """Endpoints to register, or to register again with other values. At most 400."""
 
     @_builtins.property
     def deregister(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of endpoints to remove. At most 500."""
+        """Names of endpoints to remove. At most 400."""
 
     def __init__(
         self,
@@ -608,7 +608,9 @@ class UpdateEndpointRequest(_message.Message):
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def endpoint(self) -> _endpoint_pb2.Endpoint:
-        """The endpoint with its new values. Its etag, if set, must be the stored one."""
+        """The endpoint with its name and its new values; what the mask leaves out may be empty. Its etag, if set, must be
+        the stored one. The rules of Endpoint apply to the result.
+        """
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
@@ -664,7 +666,7 @@ class DeregisterEndpointsRequest(_message.Message):
     """Key of the lease they live under."""
     @_builtins.property
     def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of the endpoints, 1 to 500."""
+        """Names of the endpoints, 1 to 400."""
 
     def __init__(
         self,
@@ -792,7 +794,7 @@ class ReportHealthRequest(_message.Message):
     """Key of the lease they live under."""
     @_builtins.property
     def reports(self) -> _containers.RepeatedCompositeFieldContainer[Global___HealthReport]:
-        """The reports, 1 to 500."""
+        """The reports, 1 to 400."""
 
     def __init__(
         self,
@@ -837,7 +839,7 @@ class ReportLoadRequest(_message.Message):
     """In the first request: key of the lease the endpoints live under. Ignored later."""
     @_builtins.property
     def loads(self) -> _containers.RepeatedCompositeFieldContainer[_load_pb2.EndpointLoad]:
-        """The loads, at most 500."""
+        """The loads, at most 400."""
 
     def __init__(
         self,
@@ -889,7 +891,7 @@ class DrainRequest(_message.Message):
     """Why, for people. Empty means none."""
     @_builtins.property
     def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Name of a service, for all its endpoints, or names of endpoints. 1 to 500."""
+        """Name of a service, for all its endpoints, or names of endpoints. 1 to 400."""
 
     @_builtins.property
     def locality(self) -> _locality_pb2.Locality:
@@ -992,7 +994,7 @@ class CancelDrainRequest(_message.Message):
     NAMES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of endpoints, 1 to 500."""
+        """Names of endpoints, 1 to 400."""
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from sira.registry.v1 import health_check_pb2 as sira_dot_registry_dot_v1_dot_health__check__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-sira/registry/internal/v1/health_record.proto\x12\x19sira.registry.internal.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#sira/registry/v1/health_check.proto\"\xcf\x02\n\x0cHealthRecord\x12\x37\n\x07\x63hecked\x18\x01 \x01(\x0e\x32\x1d.sira.registry.v1.HealthStateR\x07\x63hecked\x12\x14\n\x05\x63\x61use\x18\x02 \x01(\tR\x05\x63\x61use\x12\x39\n\nstate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstateTime\x12=\n\x0cserving_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0bservingTime\x12\x1a\n\x08\x64raining\x18\x05 \x01(\x08R\x08\x64raining\x12\x39\n\ndrain_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tdrainTime\x12\x1f\n\x0b\x64rain_cause\x18\x07 \x01(\tR\ndrainCauseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-sira/registry/internal/v1/health_record.proto\x12\x19sira.registry.internal.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#sira/registry/v1/health_check.proto\"\xe2\x01\n\x0cHealthRecord\x12L\n\x14\x65ndpoint_create_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x12\x65ndpointCreateTime\x12\x33\n\x05state\x18\x02 \x01(\x0e\x32\x1d.sira.registry.v1.HealthStateR\x05state\x12\x14\n\x05\x63\x61use\x18\x03 \x01(\tR\x05\x63\x61use\x12\x39\n\nstate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstateTimeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,5 +34,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sira.registry.internal.v1.h
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_HEALTHRECORD']._serialized_start=147
-  _globals['_HEALTHRECORD']._serialized_end=482
+  _globals['_HEALTHRECORD']._serialized_end=373
 # @@protoc_insertion_point(module_scope)

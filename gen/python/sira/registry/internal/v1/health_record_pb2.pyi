@@ -26,47 +26,33 @@ class HealthRecord(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    CHECKED_FIELD_NUMBER: _builtins.int
+    ENDPOINT_CREATE_TIME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
     STATE_TIME_FIELD_NUMBER: _builtins.int
-    SERVING_TIME_FIELD_NUMBER: _builtins.int
-    DRAINING_FIELD_NUMBER: _builtins.int
-    DRAIN_TIME_FIELD_NUMBER: _builtins.int
-    DRAIN_CAUSE_FIELD_NUMBER: _builtins.int
-    checked: _health_check_pb2.HealthState.ValueType
+    state: _health_check_pb2.HealthState.ValueType
     """What the check last said, DRAINING never."""
     cause: _builtins.str
     """Why, for people."""
-    draining: _builtins.bool
-    """Somebody asked it to drain."""
-    drain_cause: _builtins.str
-    """Why it drains, for people."""
+    @_builtins.property
+    def endpoint_create_time(self) -> _timestamp_pb2.Timestamp:
+        """The create_time of the registration it is about; of another one, it is void."""
+
     @_builtins.property
     def state_time(self) -> _timestamp_pb2.Timestamp:
         """Since when."""
 
-    @_builtins.property
-    def serving_time(self) -> _timestamp_pb2.Timestamp:
-        """Since when it is SERVING without a break."""
-
-    @_builtins.property
-    def drain_time(self) -> _timestamp_pb2.Timestamp:
-        """Since when it drains."""
-
     def __init__(
         self,
         *,
-        checked: _health_check_pb2.HealthState.ValueType = ...,
+        endpoint_create_time: _timestamp_pb2.Timestamp | None = ...,
+        state: _health_check_pb2.HealthState.ValueType = ...,
         cause: _builtins.str = ...,
         state_time: _timestamp_pb2.Timestamp | None = ...,
-        serving_time: _timestamp_pb2.Timestamp | None = ...,
-        draining: _builtins.bool = ...,
-        drain_time: _timestamp_pb2.Timestamp | None = ...,
-        drain_cause: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["drain_time", b"drain_time", "serving_time", b"serving_time", "state_time", b"state_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["endpoint_create_time", b"endpoint_create_time", "state_time", b"state_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "checked", b"checked", "drain_cause", b"drain_cause", "drain_time", b"drain_time", "draining", b"draining", "serving_time", b"serving_time", "state_time", b"state_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "endpoint_create_time", b"endpoint_create_time", "state", b"state", "state_time", b"state_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,198 @@
+"""The commands on namespaces and services."""
+
+from __future__ import annotations
+
+from google.protobuf.field_mask_pb2 import FieldMask
+from sira.registry.v1.event_pb2 import EventType
+from sira.registry.v1.namespace_pb2 import Namespace
+from sira.registry.v1.service_pb2 import Service
+
+from sira_grpc.clock import Clock
+from sira_grpc.errors import AlreadyExists, NotEmpty
+from sira_grpc.registry import names
+from sira_grpc.registry.commits import Commits
+from sira_grpc.registry.entries import NamespaceEntry, ServiceEntry
+from sira_grpc.registry.etags import check_etag
+from sira_grpc.registry.events import EventLog
+from sira_grpc.registry.field_masks import overwrite
+from sira_grpc.registry.guards import DeletionGuard
+from sira_grpc.registry.registrar import Registrar
+from sira_grpc.registry.times import timestamp
+from sira_grpc.registry.view import RegistryView
+from sira_grpc.store.api import ABSENT, Delete, Op, Put
+
+NAMESPACE_WRITABLE = ("description", "metadata")
+SERVICE_WRITABLE = ("description", "metadata", "traffic_policy")
+
+
+class Catalog:
+    """Creates, changes and deletes namespaces and services."""
+
+    def __init__(
+        self,
+        view: RegistryView,
+        commits: Commits,
+        registrar: Registrar,
+        guard: DeletionGuard,
+        events: EventLog,
+        clock: Clock,
+    ) -> None:
+        self._view = view
+        self._commits = commits
+        self._registrar = registrar
+        self._guard = guard
+        self._events = events
+        self._clock = clock
+
+    async def create_namespace(self, namespace: Namespace, *, actor: str) -> NamespaceEntry:
+        """Creates a namespace.
+
+        Raises:
+            AlreadyExists.
+        """
+        name = namespace.name
+
+        def plan() -> list[Op]:
+            if name in self._view.namespaces:
+                raise AlreadyExists(f"{name} is there already", metadata={"resource": name})
+            message = Namespace()
+            message.CopyFrom(namespace)
+            return [Put(names.namespace_key(name), self._stamped(message), ABSENT)]
+
+        revision = await self._commits.run(self._commits.apply(plan))
+        self._events.record(EventType.EVENT_TYPE_CREATED, name, "created", revision=revision, actor=actor)
+        return self._view.namespace(name)
+
+    async def create_service(self, service: Service, *, actor: str) -> ServiceEntry:
+        """Creates a service in a namespace that exists.
+
+        Raises:
+            AlreadyExists, NamespaceNotFound.
+        """
+        name = service.name
+        namespace = names.namespace_of(name)
+
+        def plan() -> list[Op]:
+            if name in self._view.services:
+                raise AlreadyExists(f"{name} is there already", metadata={"resource": name})
+            self._view.namespace(namespace)
+            message = Service()
+            message.CopyFrom(service)
+            message.ClearField("status")
+            return [Put(names.service_key(name), self._stamped(message), ABSENT)]
+
+        async def create() -> int:
+            with self._guard.using((namespace,)):
+                return await self._commits.apply(plan)
+
+        revision = await self._commits.run(create())
+        self._events.record(EventType.EVENT_TYPE_CREATED, name, "created", revision=revision, actor=actor)
+        return self._view.service(name)
+
+    def _stamped(self, message: Namespace | Service) -> bytes:
+        now = timestamp(self._clock.time_ns())
+        message.ClearField("etag")
+        message.create_time.CopyFrom(now)
+        message.update_time.CopyFrom(now)
+        return message.SerializeToString()
+
+    async def update_namespace(self, namespace: Namespace, mask: FieldMask, *, actor: str) -> NamespaceEntry:
+        """Writes the masked fields of a namespace.
+
+        Raises:
+            NamespaceNotFound, EtagMismatch, InvalidFieldMask.
+        """
+        name = namespace.name
+
+        def plan() -> list[Op]:
+            entry = self._view.namespace(name)
+            check_etag(namespace.etag, entry.revision, name)
+            message = Namespace()
+            message.CopyFrom(entry.message)
+            overwrite(message, namespace, mask, NAMESPACE_WRITABLE)
+            return [Put(names.namespace_key(name), self._restamped(message), entry.revision)]
+
+        revision = await self._commits.run(self._commits.apply(plan))
+        self._events.record(EventType.EVENT_TYPE_UPDATED, name, "updated", revision=revision, actor=actor)
+        return self._view.namespace(name)
+
+    async def update_service(self, service: Service, mask: FieldMask, *, actor: str) -> ServiceEntry:
+        """Writes the masked fields of a service.
+
+        Raises:
+            ServiceNotFound and the like, EtagMismatch, InvalidFieldMask.
+        """
+        name = service.name
+
+        def plan() -> list[Op]:
+            entry = self._view.service(name)
+            check_etag(service.etag, entry.revision, name)
+            message = Service()
+            message.CopyFrom(entry.message)
+            overwrite(message, service, mask, SERVICE_WRITABLE)
+            return [Put(names.service_key(name), self._restamped(message), entry.revision)]
+
+        revision = await self._commits.run(self._commits.apply(plan))
+        self._events.record(EventType.EVENT_TYPE_UPDATED, name, "updated", revision=revision, actor=actor)
+        return self._view.service(name)
+
+    def _restamped(self, message: Namespace | Service) -> bytes:
+        message.ClearField("etag")
+        message.update_time.CopyFrom(timestamp(self._clock.time_ns()))
+        return message.SerializeToString()
+
+    async def delete_service(self, name: str, *, etag: str, force: bool, actor: str) -> int:
+        """Deletes a service and, with force, its endpoints; returns the revision.
+
+        Raises:
+            ServiceNotFound and the like, EtagMismatch, NotEmpty.
+        """
+        self._view.service(name)
+        return await self._commits.run(self._delete_service(name, etag, force=force, actor=actor))
+
+    async def _delete_service(self, name: str, etag: str, *, force: bool, actor: str) -> int:
+        await self._guard.deleting(name)
+        try:
+            entry = self._view.service(name)
+            check_etag(etag, entry.revision, name)
+            if entry.endpoints and not force:
+                raise NotEmpty(
+                    f"{name} has {len(entry.endpoints)} endpoints; delete with force to remove them too",
+                    metadata={"resource": name},
+                )
+            last = [Delete(names.service_key(name), entry.revision if etag else None)]
+            revision = await self._registrar.remove(
+                tuple(entry.endpoints), "its service was deleted", actor=actor, then=last
+            )
+        finally:
+            self._guard.deleted(name)
+        self._events.record(EventType.EVENT_TYPE_DELETED, name, "deleted", revision=revision, actor=actor)
+        return revision
+
+    async def delete_namespace(self, name: str, *, etag: str, force: bool, actor: str) -> int:
+        """Deletes a namespace and, with force, its services with their endpoints; returns the revision.
+
+        Raises:
+            NamespaceNotFound, EtagMismatch, NotEmpty.
+        """
+        self._view.namespace(name)
+        return await self._commits.run(self._delete_namespace(name, etag, force=force, actor=actor))
+
+    async def _delete_namespace(self, name: str, etag: str, *, force: bool, actor: str) -> int:
+        await self._guard.deleting(name)
+        try:
+            entry = self._view.namespace(name)
+            check_etag(etag, entry.revision, name)
+            if entry.services and not force:
+                raise NotEmpty(
+                    f"{name} has {len(entry.services)} services; delete with force to remove them too",
+                    metadata={"resource": name},
+                )
+            for service in tuple(entry.services):
+                await self._delete_service(service, "", force=True, actor=actor)
+            ops: list[Op] = [Delete(names.namespace_key(name), entry.revision)]
+            revision = await self._commits.apply(lambda: ops)
+        finally:
+            self._guard.deleted(name)
+        self._events.record(EventType.EVENT_TYPE_DELETED, name, "deleted", revision=revision, actor=actor)
+        return revision

@@ -1,0 +1,74 @@
+"""Commands that write: each runs to its end in a task of its own, so that a caller who goes away leaves nothing half done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+from sira_grpc.errors import Conflict
+from sira_grpc.registry.view import RegistryView
+from sira_grpc.store.api import Op, StateStore
+
+ATTEMPTS = 8
+
+T = TypeVar("T")
+
+
+class Commits:
+    """Commits plans against the view, and waits until the view shows them."""
+
+    def __init__(self, store: StateStore, view: RegistryView) -> None:
+        self._store = store
+        self._view = view
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def run(self, command: Coroutine[Any, Any, T]) -> T:
+        """Runs a command to its end even if the caller is cancelled."""
+        task = asyncio.create_task(command)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return await asyncio.shield(task)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # the caller that went away is not there to hear it
+
+    async def close(self) -> None:
+        """Waits for the commands under way."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def apply(self, plan: Callable[[], Sequence[Op]]) -> int:
+        """Commits what a plan says and returns the revision, once the view shows it.
+
+        The plan reads the view and says what to write, with the revisions it has seen. When another write came in
+        between, it is asked again. A plan without operations changes nothing.
+
+        Raises:
+            Conflict: it came in between eight times.
+        """
+        for _ in range(ATTEMPTS):
+            ops = plan()
+            if not ops:
+                return self._view.revision
+            try:
+                revision = await self._store.commit(ops)
+            except Conflict:
+                await self._view.caught_up(self._store.revision)
+                continue
+            await self._view.caught_up(revision)
+            return revision
+        raise Conflict("other writes came in between too many times; try again", retry_after=0.1)
+
+
+async def in_chunks(write: Callable[[Sequence[Op]], Awaitable[int]], groups: Sequence[Sequence[Op]], size: int) -> int:
+    """Writes groups of operations in as few commits of at most `size` as keep each group whole; returns the last revision."""
+    revision, chunk = 0, list[Op]()
+    for group in groups:
+        if len(chunk) + len(group) > size:
+            revision = await write(chunk)
+            chunk = []
+        chunk.extend(group)
+    return await write(chunk) if chunk else revision

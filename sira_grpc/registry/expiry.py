@@ -1,0 +1,193 @@
+"""Removes leases that have run out, unless so many would go at once that the kernel must suspect itself.
+
+Self-preservation follows Eureka's: when a large share of a service seems to vanish together, a broken network is likelier
+than a broken fleet, and removing everybody would turn a small fault into an outage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import dataclass, field
+
+from sira.registry.v1.event_pb2 import EventType
+
+from sira_grpc.clock import Clock
+from sira_grpc.errors import Conflict, StoreUnavailable
+from sira_grpc.registry import names
+from sira_grpc.registry.commits import Commits
+from sira_grpc.registry.entries import LeaseEntry
+from sira_grpc.registry.events import EventLog
+from sira_grpc.registry.lease_keeper import LeaseKeeper
+from sira_grpc.registry.leases import LeaseTable
+from sira_grpc.registry.registrar import Registrar
+from sira_grpc.registry.view import RegistryView
+from sira_grpc.store.api import Delete, Op
+
+SWEEP_SECONDS = 0.2
+PAUSED_SECONDS = 1.0
+CHUNK = 500
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SelfPreservation:
+    """When expiry pauses.
+
+    share: of a service's endpoints that may expire within the window, above 0 and up to 1; more pause it.
+    min_endpoints: services smaller than this are never paused: two of three gone is no sign of anything.
+    window: seconds.
+    limit: seconds after which expiry goes on regardless.
+    """
+
+    share: float
+    min_endpoints: int
+    window: float
+    limit: float
+
+
+@dataclass(slots=True)
+class _Losses:
+    """The recent expiries of one service."""
+
+    times: deque[float] = field(default_factory=deque)
+    paused_at: float | None = None
+    paused_time_ns: int = 0
+    overridden: bool = False  # it was paused up to the limit: not again until enough of them are back
+
+
+class Expiry:
+    """The one task that lets leases expire."""
+
+    def __init__(
+        self,
+        view: RegistryView,
+        commits: Commits,
+        leases: LeaseTable,
+        keeper: LeaseKeeper,
+        registrar: Registrar,
+        events: EventLog,
+        clock: Clock,
+        preservation: SelfPreservation,
+    ) -> None:
+        self._view = view
+        self._commits = commits
+        self._leases = leases
+        self._keeper = keeper
+        self._registrar = registrar
+        self._events = events
+        self._clock = clock
+        self._rule = preservation
+        self._losses: dict[str, _Losses] = {}
+
+    def paused_since(self, service: str) -> int | None:
+        """Returns since when, in Unix nanoseconds, the expiry of a service is paused; None if it is not."""
+        losses = self._losses.get(service)
+        return losses.paused_time_ns if losses is not None and losses.paused_at is not None else None
+
+    def paused(self) -> list[str]:
+        """Returns the names of the services whose expiry is paused."""
+        return sorted(name for name, losses in self._losses.items() if losses.paused_at is not None)
+
+    async def run(self) -> None:
+        """Sweeps for ever; cancelled by its owner."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            try:
+                await self.sweep()
+            except (StoreUnavailable, Conflict):
+                log.warning("leases that have run out stay for now: the store cannot write", exc_info=True)
+
+    async def sweep(self) -> None:
+        """Removes what has run out and may go, and what has lost its owner."""
+        self._forget_old()
+        for service in self.paused():
+            self._judge(service)
+        due = [entry for entry in map(self._entry_of_due, self._leases.due()) if entry is not None]
+        for service in {names.service_of(name) for entry in due for name in entry.endpoints}:
+            self._judge(service)
+        going = [entry for entry in due if self._may_go(entry)]
+        for start in range(0, len(going), CHUNK):
+            await self._commits.run(self._expire(going[start : start + CHUNK]))
+        if self._view.orphans:
+            await self._sweep_orphans()
+
+    def _entry_of_due(self, lease: str) -> LeaseEntry | None:
+        entry = self._view.leases.get(lease)
+        tenure = self._leases[lease]
+        if entry is not None and not tenure.writers:
+            return entry
+        if entry is None and not tenure.writers:
+            self._leases.forget(lease)  # its commit never came to be
+        else:
+            self._leases.postpone(lease, SWEEP_SECONDS)
+        return None
+
+    def _may_go(self, entry: LeaseEntry) -> bool:
+        if any(self.paused_since(names.service_of(name)) is not None for name in entry.endpoints):
+            self._leases.postpone(entry.id, PAUSED_SECONDS)
+            return False
+        return True
+
+    async def _expire(self, entries: list[LeaseEntry]) -> None:
+        now = self._clock.monotonic()
+        endpoints: list[str] = []
+        ops: list[Op] = []
+        for entry in entries:
+            self._leases[entry.id].closing = True
+            endpoints.extend(entry.endpoints)
+            ops.append(Delete(names.LEASES + entry.id))
+        try:
+            await self._registrar.remove(endpoints, "its lease expired", kind=EventType.EVENT_TYPE_EXPIRED, then=ops)
+        finally:
+            for entry in entries:
+                if entry.id in self._view.leases:  # the store could not write it: to be tried again
+                    self._leases[entry.id].closing = False
+                    self._leases.postpone(entry.id, PAUSED_SECONDS)
+        for name in endpoints:
+            self._losses.setdefault(names.service_of(name), _Losses()).times.append(now)
+
+    async def _sweep_orphans(self) -> None:
+        keys = list(self._view.orphans)[:CHUNK]
+        await self._commits.run(self._commits.apply(lambda: [Delete(key) for key in keys]))
+        self._view.orphans.difference_update(keys)
+
+    def _judge(self, service: str) -> None:
+        """Pauses or resumes the expiry of a service by what would go with it."""
+        entry = self._view.services.get(service)
+        losses = self._losses.setdefault(service, _Losses())
+        endpoints = list(entry.endpoints.values()) if entry is not None else []
+        recent = len(losses.times)
+        total = len(endpoints) + recent
+        going = recent + sum(self._leases.at_risk(e.lease, self._rule.window) for e in endpoints)
+        too_many = total >= self._rule.min_endpoints and going > self._rule.share * total
+        told = f"{going} of {total} endpoints would expire within {self._rule.window:g} s"
+        losses.overridden = losses.overridden and too_many
+        if losses.paused_at is None:
+            if too_many and not losses.overridden:
+                self._pause(service, losses, told)
+        elif not too_many:
+            self._resume(service, losses, told)
+        elif self._clock.monotonic() - losses.paused_at >= self._rule.limit:
+            losses.overridden = True
+            self._resume(service, losses, f"paused for {self._rule.limit:g} s, the limit")
+
+    def _pause(self, service: str, losses: _Losses, cause: str) -> None:
+        losses.paused_at, losses.paused_time_ns = self._clock.monotonic(), self._clock.time_ns()
+        log.warning("expiry of %s is paused: %s", service, cause)
+        self._events.record(EventType.EVENT_TYPE_EXPIRY_PAUSED, service, cause)
+
+    def _resume(self, service: str, losses: _Losses, cause: str) -> None:
+        losses.paused_at = None
+        losses.times.clear()
+        self._events.record(EventType.EVENT_TYPE_EXPIRY_RESUMED, service, cause)
+
+    def _forget_old(self) -> None:
+        horizon = self._clock.monotonic() - self._rule.window
+        for service, losses in list(self._losses.items()):
+            while losses.times and losses.times[0] < horizon:
+                losses.times.popleft()
+            if not losses.times and losses.paused_at is None and not losses.overridden:
+                del self._losses[service]

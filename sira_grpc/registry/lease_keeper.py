@@ -1,0 +1,145 @@
+"""Holding, renewing and ending leases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from sira.registry.internal.v1.lease_record_pb2 import LeaseRecord
+from sira.registry.v1.event_pb2 import EventType
+from sira.registry.v1.lease_pb2 import Lease, LeaseState
+
+from sira_grpc.clock import Clock
+from sira_grpc.errors import LeaseNotFound, LeaseNotYours, LeaseSuperseded
+from sira_grpc.registry import names
+from sira_grpc.registry.commits import Commits
+from sira_grpc.registry.entries import LeaseEntry
+from sira_grpc.registry.events import EventLog
+from sira_grpc.registry.leases import Hold, LeaseTable
+from sira_grpc.registry.registrar import Registrar
+from sira_grpc.registry.times import timestamp
+from sira_grpc.registry.view import RegistryView
+from sira_grpc.store.api import Delete, Op, Put
+
+
+class LeaseKeeper:
+    """The commands on leases.
+
+    Whether a lease is suspect is written to the store, so that every member resolves alike; who holds it and until when
+    is in memory.
+    """
+
+    def __init__(
+        self,
+        view: RegistryView,
+        commits: Commits,
+        leases: LeaseTable,
+        registrar: Registrar,
+        events: EventLog,
+        clock: Clock,
+        mark: Callable[[str], None],
+    ) -> None:
+        self._view = view
+        self._commits = commits
+        self._leases = leases
+        self._registrar = registrar
+        self._events = events
+        self._clock = clock
+        self._mark = mark
+        self.stopping = False
+
+    def attach(self, lease_key: str, *, actor: str) -> Hold:
+        """Binds a lease to a stream, taking it over from an older one; its endpoints are no longer suspect.
+
+        Raises:
+            LeaseNotFound, LeaseNotYours.
+        """
+        entry = self._leases.open(lease_key)
+        hold = self._leases.attach(entry.id)
+        if entry.suspect:
+            name = names.lease_name(entry.id)
+            self._events.record(EventType.EVENT_TYPE_LEASE_RECOVERED, name, "a stream attached", actor=actor)
+        self._mark(entry.id)
+        return hold
+
+    def lost(self, hold: Hold, *, actor: str) -> None:
+        """Notes that a stream ended without releasing its lease. When the kernel itself is stopping, nobody is suspect."""
+        if self.stopping or not self._leases.lost(hold):
+            return
+        name = names.lease_name(hold.lease)
+        self._events.record(EventType.EVENT_TYPE_LEASE_SUSPECT, name, "its stream was lost", actor=actor)
+        self._mark(hold.lease)
+
+    @staticmethod
+    def end_of(hold: Hold, view: RegistryView) -> Exception:
+        """Returns why a hold has ended."""
+        name = names.lease_name(hold.lease)
+        if hold.lease in view.leases:
+            return LeaseSuperseded(f"{name}: another stream attached", metadata={"resource": name})
+        return LeaseNotFound(f"{name} is not there: it expired or was revoked", metadata={"resource": name})
+
+    def renew(self, lease_keys: Iterable[str]) -> list[int]:
+        """Renews leases and returns the positions of the keys that open none."""
+        lost = []
+        for position, key in enumerate(lease_keys):
+            try:
+                entry = self._leases.open(key)
+            except (LeaseNotFound, LeaseNotYours):
+                lost.append(position)
+                continue
+            if self._leases.renew(entry.id):
+                name = names.lease_name(entry.id)
+                self._events.record(EventType.EVENT_TYPE_LEASE_RECOVERED, name, "renewed")
+                self._mark(entry.id)
+        return lost
+
+    async def revoke(self, lease_key: str, cause: str, *, actor: str) -> int:
+        """Ends a lease and removes its endpoints; returns the revision.
+
+        Raises:
+            LeaseNotFound, LeaseNotYours.
+        """
+        entry = self._leases.open(lease_key)
+        return await self._commits.run(self.end(entry, cause, EventType.EVENT_TYPE_DELETED, actor=actor))
+
+    async def end(self, entry: LeaseEntry, cause: str, kind: EventType.ValueType, *, actor: str = "") -> int:
+        """Removes a lease with its endpoints, which nothing may be added to from here on; returns the revision."""
+        self._leases[entry.id].closing = True
+        try:
+            return await self._registrar.remove(
+                tuple(entry.endpoints), cause, actor=actor, kind=kind, then=[Delete(names.LEASES + entry.id)]
+            )
+        finally:
+            if entry.id in self._view.leases:  # the store could not write it
+                self._leases[entry.id].closing = False
+
+    def suspect_op(self, lease: str) -> Op | None:
+        """Returns the operation that brings the stored record in line with how the lease is held; None if it is."""
+        entry = self._view.leases.get(lease)
+        if entry is None:
+            return None
+        suspect = self._leases[lease].state == LeaseState.LEASE_STATE_SUSPECT
+        if suspect == entry.suspect:
+            return None
+        record = LeaseRecord()
+        record.CopyFrom(entry.record)
+        if suspect:
+            record.suspect_time.CopyFrom(timestamp(self._clock.time_ns()))
+        else:
+            record.ClearField("suspect_time")
+        return Put(names.LEASES + lease, record.SerializeToString(), entry.revision)
+
+    def describe(self, entry: LeaseEntry) -> Lease:
+        """Returns a lease as readers get it."""
+        tenure = self._leases[entry.id]
+        lease = Lease(
+            name=names.lease_name(entry.id),
+            ttl=entry.record.ttl,
+            state=tenure.state,
+            owner=entry.record.owner,
+            create_time=entry.record.create_time,
+            endpoints=len(entry.endpoints),
+        )
+        if tenure.state != LeaseState.LEASE_STATE_HELD:
+            left = max(0.0, tenure.deadline - self._clock.monotonic())
+            lease.expire_time.CopyFrom(timestamp(self._clock.time_ns() + round(left * 1e9)))
+        return lease

@@ -1,0 +1,163 @@
+"""The registry as a whole: puts its parts together, starts them and stops them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+from sira.registry.v1.namespace_pb2 import Namespace
+
+from sira_grpc.clock import Clock
+from sira_grpc.config import RegistryConfig
+from sira_grpc.errors import StoreUnavailable
+from sira_grpc.registry import names
+from sira_grpc.registry.catalog import Catalog
+from sira_grpc.registry.commits import Commits
+from sira_grpc.registry.drain import Drainer
+from sira_grpc.registry.events import EventLog
+from sira_grpc.registry.expiry import Expiry, SelfPreservation
+from sira_grpc.registry.guards import DeletionGuard
+from sira_grpc.registry.health_checks import HealthChecks
+from sira_grpc.registry.health_writer import HealthReports, HealthWriter
+from sira_grpc.registry.lease_keeper import LeaseKeeper
+from sira_grpc.registry.lease_session import LeaseSession
+from sira_grpc.registry.leases import LeaseTable
+from sira_grpc.registry.listing import Listing
+from sira_grpc.registry.load import LoadReporter, LoadTable
+from sira_grpc.registry.probe_api import Prober
+from sira_grpc.registry.registrar import Registrar
+from sira_grpc.registry.resolve import Resolver
+from sira_grpc.registry.view import RegistryView
+from sira_grpc.registry.watching import Watching
+from sira_grpc.registry.write_behind import WriteBehind
+from sira_grpc.store.api import Store
+
+DEFAULT_NAMESPACE = "namespaces/default"
+
+log = logging.getLogger(__name__)
+
+
+class Registry:
+    """The parts of the registry, each with its own commands, and the tasks that run behind them.
+
+    Args:
+        store: where everything durable is.
+        prober: how health is probed.
+        config: see RegistryConfig.
+        clock, rng, random_bytes: time and randomness; random_bytes must be unpredictable, as keys are made of it.
+        max_probes: how many probes may run at once.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        prober: Prober,
+        config: RegistryConfig,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        random_bytes: Callable[[int], bytes],
+        max_probes: int,
+    ) -> None:
+        self._store = store
+        self._config = config
+        self._tasks: list[asyncio.Task[None]] = []
+        self.failed = asyncio.Event()
+        self.view = RegistryView()
+        self.commits = Commits(store, self.view)
+        self.events = EventLog(store, clock, limit=config.events_kept)
+        self.leases = LeaseTable(self.view, clock)
+        guard = DeletionGuard()
+        self.registrar = Registrar(self.view, self.commits, self.leases, guard, self.events, clock, random_bytes)
+        self.catalog = Catalog(self.view, self.commits, self.registrar, guard, self.events, clock)
+        self._suspects = WriteBehind(store, lambda lease: self.keeper.suspect_op(lease))
+        self.keeper = LeaseKeeper(
+            self.view, self.commits, self.leases, self.registrar, self.events, clock, self._suspects.mark
+        )
+        self.expiry = self._make_expiry(config, clock)
+        self._health = WriteBehind(store, lambda name: self._health_writer.op(name))
+        self._health_writer = HealthWriter(self.view, self.events, clock, self._health.mark)
+        self._checks = HealthChecks(
+            prober, self._health_writer.found, clock=clock, random=rng, max_concurrent=max_probes
+        )
+        self.health_reports = HealthReports(self.leases, self.registrar, self._checks)
+        self.loads = LoadTable(clock, ttl=config.load_report_ttl)
+        self.drainer = Drainer(self.view, self.commits, self.loads, self.events, clock)
+        self.resolver = Resolver(self.view, self.loads, clock, rng)
+        self.watching = Watching(self.view)
+        self.listing = Listing(self.view, self.keeper, self.expiry, self.events)
+
+    def _make_expiry(self, config: RegistryConfig, clock: Clock) -> Expiry:
+        rule = SelfPreservation(
+            share=config.self_preservation_share,
+            min_endpoints=config.self_preservation_min_endpoints,
+            window=config.self_preservation_window,
+            limit=config.self_preservation_limit,
+        )
+        return Expiry(self.view, self.commits, self.leases, self.keeper, self.registrar, self.events, clock, rule)
+
+    async def start(self) -> None:
+        """Fills the view and starts to follow the store. Every lease has one TTL from here to come back."""
+        snapshot = await self._store.snapshot(names.PREFIX)
+        self.view.load(snapshot, compacted=self._store.compacted)
+        await self.events.load()
+        self.leases.recover()
+        self.view.hooks.endpoint_gone.append(self.loads.forget)
+        self.view.hooks.lease_gone.append(self.leases.forget)
+        self._health_writer.begin(self._checks)
+        self._own(self._follow(snapshot.revision), "registry view")
+        self._own(self.events.run(), "registry events")
+        self._own(self._suspects.run(), "registry suspects")
+        self._own(self._health.run(), "registry health")
+        if DEFAULT_NAMESPACE not in self.view.namespaces and not self.view.revision:
+            await self.catalog.create_namespace(
+                Namespace(name=DEFAULT_NAMESPACE, description="where services go unless told"), actor=""
+            )
+        self._own(self.expiry.run(), "registry expiry")
+
+    def _own(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            log.critical("%s ended", task.get_name(), exc_info=error)
+            self.failed.set()
+
+    async def _follow(self, revision: int) -> None:
+        async for commit in self._store.watch(names.PREFIX, after=revision):
+            self.view.apply(commit)
+
+    def session(self, *, actor: str) -> LeaseSession:
+        """Returns a session for one HoldLease stream."""
+        return LeaseSession(
+            self.view, self.keeper, self.registrar, default_ttl=self._config.default_lease_ttl, actor=actor
+        )
+
+    def load_reporter(self, lease_key: str) -> LoadReporter:
+        """Returns a reporter for one ReportLoad stream. Raises: LeaseNotFound, LeaseNotYours."""
+        return LoadReporter(self.leases, self.registrar, self.loads, lease_key=lease_key)
+
+    def stopping(self) -> None:
+        """From here on, a stream that ends makes nobody suspect: it is the kernel that goes away."""
+        self.keeper.stopping = True
+
+    async def close(self) -> None:
+        """Finishes the commands under way and stops the tasks. Leases stay as they are in the store."""
+        self.stopping()
+        await self.commits.close()
+        await self._checks.close()
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with suppress(asyncio.CancelledError, StoreUnavailable):
+                await task
+        await self.events.flush()

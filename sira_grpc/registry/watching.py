@@ -1,0 +1,114 @@
+"""Follows a service for a reader: a snapshot, then changes, serialized once for all readers at one position."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator
+
+from sira.registry.v1.endpoint_pb2 import Endpoint
+from sira.registry.v1.resolver_service_pb2 import (
+    WatchChanges,
+    WatchProgress,
+    WatchRequest,
+    WatchResponse,
+    WatchSnapshot,
+)
+
+from sira_grpc.errors import ServiceNotFound
+from sira_grpc.registry.entries import SERVICE_ITEM, ServiceEntry
+from sira_grpc.registry.view import RegistryView
+from sira_grpc.watch import check_start
+
+PART_BYTES = 1 << 20
+"""Size of one message, about: well below what clients take by default, 4 MiB."""
+
+
+class Watching:
+    """The streams of Watch."""
+
+    def __init__(self, view: RegistryView) -> None:
+        self._view = view
+
+    def follow(self, request: WatchRequest) -> AsyncIterator[bytes]:
+        """Yields serialized WatchResponses for ever.
+
+        Raises, at once:
+            ServiceNotFound, NamespaceNotFound: the service is not there.
+            RevisionCompacted, RevisionAhead: start_revision is of no use.
+        and from the iteration:
+            ServiceNotFound: the service was deleted.
+        """
+        service = self._view.service(request.service)
+        start = request.start_revision
+        if start:
+            check_start(start, self._view.revision)
+            next(service.feed.since(start), None)  # raises if it is compacted
+        return self._messages(service, start)
+
+    async def _messages(self, service: ServiceEntry, start: int) -> AsyncIterator[bytes]:
+        feed = service.feed
+        subscriber = feed.subscribe(start)
+        try:
+            if start and not subscriber.behind:
+                yield WatchResponse(revision=start, progress=WatchProgress()).SerializeToString()
+            while True:
+                if feed.closed:
+                    name = service.message.name
+                    raise ServiceNotFound(f"{name} was deleted", metadata={"resource": name})
+                revision = feed.revision
+                for message in self._encoded(service, subscriber.position):
+                    yield message
+                subscriber.sent(max(revision, subscriber.position))
+                await subscriber.wait()
+        finally:
+            subscriber.close()
+
+    def _encoded(self, service: ServiceEntry, position: int) -> list[bytes]:
+        if service.encoded_at != service.generation:
+            service.encoded.clear()
+            service.encoded_at = service.generation
+        messages = service.encoded.get(position)
+        if messages is None:
+            parts = _changes(service, position) if position else _snapshot(service)
+            messages = service.encoded[position] = [part.SerializeToString() for part in parts]
+        return messages
+
+
+def _snapshot(service: ServiceEntry) -> Iterator[WatchResponse]:
+    parts = list(_parts(entry.message for entry in service.endpoints.values()))
+    for i, part in enumerate(parts):
+        last = i == len(parts) - 1
+        snapshot = WatchSnapshot(endpoints=part, more=not last)
+        if i == 0:
+            snapshot.service.CopyFrom(service.message)
+        yield WatchResponse(revision=service.feed.revision if last else 0, snapshot=snapshot)
+
+
+def _changes(service: ServiceEntry, position: int) -> Iterator[WatchResponse]:
+    items = list(service.feed.since(position))
+    if not items:
+        return
+    written = [service.endpoints[name].message for name in items if name in service.endpoints]
+    deleted = [name for name in items if name not in service.endpoints and name != SERVICE_ITEM]
+    parts = list(_parts(written))
+    for i, part in enumerate(parts):
+        last = i == len(parts) - 1
+        changes = WatchChanges(upserted=part)
+        if i == 0 and SERVICE_ITEM in items:
+            changes.service.CopyFrom(service.message)
+        if last:
+            changes.deleted.extend(deleted)
+        # Who breaks off in between goes on from where it was: the parts are nothing one by one.
+        yield WatchResponse(revision=service.feed.revision if last else position, changes=changes)
+
+
+def _parts(endpoints: Iterable[Endpoint]) -> Iterator[list[Endpoint]]:
+    """Yields lists of endpoints of about PART_BYTES each; at least one list."""
+    part: list[Endpoint] = []
+    size = 0
+    for endpoint in endpoints:
+        if size > PART_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(endpoint)
+        size += endpoint.ByteSize()
+    yield part

@@ -33,12 +33,18 @@ class ChangeFeed:
         self._dead: deque[tuple[str, int]] = deque()
         self._subscribers: set[Subscriber] = set()
         self._barriers: list[Barrier] = []
+        self.published_at = 0.0
         self.closed = False
 
     @property
     def subscribers(self) -> int:
         """How many follow the feed."""
         return len(self._subscribers)
+
+    def behind(self) -> int:
+        """Counts those that have not seen everything. May be called from any thread."""
+        revision = self.revision
+        return sum(subscriber.position < revision for subscriber in tuple(self._subscribers))
 
     def touch(self, item: str, revision: int) -> None:
         """Notes that an item was written."""
@@ -83,15 +89,17 @@ class ChangeFeed:
         self._subscribers.add(subscriber)
         return subscriber
 
-    def publish(self) -> None:
-        """Wakes every subscriber that waits."""
+    def publish(self, now: float) -> None:
+        """Wakes every subscriber that waits. `now` is the time on the monotonic clock."""
+        self.published_at = now
         for subscriber in self._subscribers:
             subscriber.wake()
 
     def close(self) -> None:
         """Ends the feed: subscribers wake and find it closed."""
         self.closed = True
-        self.publish()
+        for subscriber in self._subscribers:
+            subscriber.wake()
 
     def barrier(self, revision: int) -> Barrier:
         """Returns a barrier that opens once every present subscriber has seen a revision or has left."""

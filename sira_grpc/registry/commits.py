@@ -1,4 +1,4 @@
-"""Commands that write: each runs to its end in a task of its own, so that a caller who goes away leaves nothing half done."""
+"""Commands that write: each runs to its end in a task of its own, whether its caller stays or goes away."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Commits:
 
 
 async def in_chunks(write: Callable[[Sequence[Op]], Awaitable[int]], groups: Sequence[Sequence[Op]], size: int) -> int:
-    """Writes groups of operations in as few commits of at most `size` as keep each group whole; returns the last revision."""
+    """Writes groups of operations, each whole, in commits of at most `size`; returns the last revision."""
     revision, chunk = 0, list[Op]()
     for group in groups:
         if len(chunk) + len(group) > size:

@@ -32,9 +32,9 @@ class Drainer:
         self._clock = clock
 
     async def drain(
-        self, targets: Iterable[str], *, locality: Locality | None, timeout: float, cause: str, actor: str
+        self, targets: Iterable[str], *, locality: Locality | None, patience: float, cause: str, actor: str
     ) -> DrainResponse:
-        """Marks endpoints DRAINING and waits, at most timeout seconds, until nobody sends them anything any more.
+        """Marks endpoints DRAINING and waits, at most `patience` seconds, until nobody sends them anything any more.
 
         Args:
             targets: names of services, for all their endpoints, and of endpoints.
@@ -50,7 +50,7 @@ class Drainer:
         barriers = [(service.feed, service.feed.barrier(service.feed.revision)) for service in services]
         outcome = DrainOutcome.DRAIN_OUTCOME_DRAINED
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(patience):
                 for _, barrier in barriers:
                     await barrier.opened.wait()
                 await self._loads.all_idle(chosen)

@@ -97,6 +97,7 @@ class ServiceEntry:
     revision: int
     feed: ChangeFeed
     endpoints: dict[str, EndpointEntry] = field(default_factory=dict)
+    healthy: int = 0  # of them
     generation: int = 0  # changes whenever the answer to a resolve may change
     encoded: dict[int, list[bytes]] = field(default_factory=dict)  # what Watch sends, by the position it starts from
     encoded_at: int = -1  # the generation that it was encoded from

@@ -1,7 +1,7 @@
 """Removes leases that have run out, unless so many would go at once that the kernel must suspect itself.
 
-Self-preservation follows Eureka's: when a large share of a service seems to vanish together, a broken network is likelier
-than a broken fleet, and removing everybody would turn a small fault into an outage.
+Self-preservation follows Eureka's: when a large share of a service seems to vanish together, a broken network is
+likelier than a broken fleet, and removing everybody would turn a small fault into an outage.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Expiry:
 
     def paused(self) -> list[str]:
         """Returns the names of the services whose expiry is paused."""
-        return sorted(name for name, losses in self._losses.items() if losses.paused_at is not None)
+        return sorted(name for name, losses in tuple(self._losses.items()) if losses.paused_at is not None)
 
     async def run(self) -> None:
         """Sweeps for ever; cancelled by its owner."""

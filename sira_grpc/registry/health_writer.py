@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from sira.registry.internal.v1.health_record_pb2 import HealthRecord
 from sira.registry.v1.endpoint_pb2 import Endpoint
@@ -21,7 +21,8 @@ from sira_grpc.registry.probe_api import ProbeResult
 from sira_grpc.registry.registrar import Registrar
 from sira_grpc.registry.times import timestamp
 from sira_grpc.registry.view import RegistryView
-from sira_grpc.store.api import Op, Put
+from sira_grpc.registry.write_behind import WriteBehind
+from sira_grpc.store.api import Op, Put, StateStore
 
 CAUSE_CHARACTERS = 256
 
@@ -34,12 +35,12 @@ class HealthWriter:
         view: RegistryView,
         events: EventLog,
         clock: Clock,
-        mark: Callable[[str], None],
+        store: StateStore,
     ) -> None:
         self._view = view
         self._events = events
         self._clock = clock
-        self._mark = mark
+        self.pending = WriteBehind(store, self.op)
         self._results: dict[str, tuple[ProbeResult, int]] = {}  # found, and when, but not yet in the store
         self._checks: HealthChecks | None = None
 
@@ -88,7 +89,7 @@ class HealthWriter:
         self._results[name] = (result, self._clock.time_ns())
         state = HealthState.Name(result.state).removeprefix("HEALTH_STATE_")
         self._events.record(EventType.EVENT_TYPE_HEALTH_CHANGED, name, f"{state}: {result.cause}"[:CAUSE_CHARACTERS])
-        self._mark(name)
+        self.pending.mark(name)
 
     def op(self, name: str) -> Op | None:
         """Returns the operation that stores what was last found of an endpoint; None if it is gone or stored."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from sira.registry.internal.v1.lease_record_pb2 import LeaseRecord
 from sira.registry.v1.event_pb2 import EventType
@@ -18,7 +18,8 @@ from sira_grpc.registry.leases import Hold, LeaseTable
 from sira_grpc.registry.registrar import Registrar
 from sira_grpc.registry.times import timestamp
 from sira_grpc.registry.view import RegistryView
-from sira_grpc.store.api import Delete, Op, Put
+from sira_grpc.registry.write_behind import WriteBehind
+from sira_grpc.store.api import Delete, Op, Put, StateStore
 
 
 class LeaseKeeper:
@@ -36,7 +37,7 @@ class LeaseKeeper:
         registrar: Registrar,
         events: EventLog,
         clock: Clock,
-        mark: Callable[[str], None],
+        store: StateStore,
     ) -> None:
         self._view = view
         self._commits = commits
@@ -44,7 +45,7 @@ class LeaseKeeper:
         self._registrar = registrar
         self._events = events
         self._clock = clock
-        self._mark = mark
+        self.suspects = WriteBehind(store, self.suspect_op)
         self.stopping = False
 
     def attach(self, lease_key: str, *, actor: str) -> Hold:
@@ -58,16 +59,16 @@ class LeaseKeeper:
         if entry.suspect:
             name = names.lease_name(entry.id)
             self._events.record(EventType.EVENT_TYPE_LEASE_RECOVERED, name, "a stream attached", actor=actor)
-        self._mark(entry.id)
+        self.suspects.mark(entry.id)
         return hold
 
     def lost(self, hold: Hold, *, actor: str) -> None:
-        """Notes that a stream ended without releasing its lease. When the kernel itself is stopping, nobody is suspect."""
+        """Notes that a stream ended without releasing its lease. When the kernel is stopping, nobody is suspect."""
         if self.stopping or not self._leases.lost(hold):
             return
         name = names.lease_name(hold.lease)
         self._events.record(EventType.EVENT_TYPE_LEASE_SUSPECT, name, "its stream was lost", actor=actor)
-        self._mark(hold.lease)
+        self.suspects.mark(hold.lease)
 
     @staticmethod
     def end_of(hold: Hold, view: RegistryView) -> Exception:
@@ -89,7 +90,7 @@ class LeaseKeeper:
             if self._leases.renew(entry.id):
                 name = names.lease_name(entry.id)
                 self._events.record(EventType.EVENT_TYPE_LEASE_RECOVERED, name, "renewed")
-                self._mark(entry.id)
+                self.suspects.mark(entry.id)
         return lost
 
     async def revoke(self, lease_key: str, cause: str, *, actor: str) -> int:

@@ -59,7 +59,7 @@ class Listing:
         service.CopyFrom(entry.message)
         status = ServiceStatus(
             endpoints=len(entry.endpoints),
-            healthy_endpoints=sum(e.healthy for e in entry.endpoints.values()),
+            healthy_endpoints=entry.healthy,
             watchers=entry.feed.subscribers,
         )
         since = self._expiry.paused_since(entry.message.name)

@@ -44,7 +44,7 @@ class LoadTable(Mapping[str, EndpointLoad]):
         return sum(1 for _ in self)
 
     def idle_since(self, name: str, since: float) -> bool:
-        """Whether an endpoint has reported nothing in flight after a time on the monotonic clock, or reports no load."""
+        """Whether an endpoint reports no load, or nothing in flight after a time on the monotonic clock."""
         load = self.get(name)
         return load is None or (load.in_flight == 0 and self._reports[name][0] >= since)
 

@@ -32,6 +32,7 @@ from sira_grpc.registry.lease_key import LeaseKey
 from sira_grpc.registry.leases import LeaseTable
 from sira_grpc.registry.times import duration, timestamp
 from sira_grpc.registry.view import RegistryView
+from sira_grpc.rules import check_rules
 from sira_grpc.store.api import ABSENT, MAX_OPS, Delete, Op, Put
 
 WRITABLE = ("addresses", "port", "locality", "weight", "metadata", "tags", "version", "health_check")
@@ -216,7 +217,7 @@ class Registrar:
         """Writes the masked fields of an endpoint.
 
         Raises:
-            EndpointNotFound and the like, EtagMismatch, InvalidFieldMask.
+            EndpointNotFound and the like, EtagMismatch, InvalidFieldMask, InvalidField: of what the endpoint would be.
         """
 
         def plan() -> list[Op]:
@@ -227,6 +228,7 @@ class Registrar:
             message.ClearField("status")
             message.ClearField("etag")
             overwrite(message, endpoint, mask, WRITABLE)
+            check_rules(message, within="endpoint")
             message.update_time.CopyFrom(timestamp(self._clock.time_ns()))
             key = names.ENDPOINTS + names.endpoint_path(endpoint.name)
             return [Put(key, message.SerializeToString(), entry.revision)]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
+from sira.kernel.v1.kernel_service_pb2 import RegistrySize
 from sira.registry.v1.namespace_pb2 import Namespace
 
 from sira_grpc.clock import Clock
@@ -33,7 +34,6 @@ from sira_grpc.registry.registrar import Registrar
 from sira_grpc.registry.resolve import Resolver
 from sira_grpc.registry.view import RegistryView
 from sira_grpc.registry.watching import Watching
-from sira_grpc.registry.write_behind import WriteBehind
 from sira_grpc.store.api import Store
 
 DEFAULT_NAMESPACE = "namespaces/default"
@@ -67,20 +67,16 @@ class Registry:
         self._config = config
         self._tasks: list[asyncio.Task[None]] = []
         self.failed = asyncio.Event()
-        self.view = RegistryView()
+        self.view = RegistryView(clock)
         self.commits = Commits(store, self.view)
         self.events = EventLog(store, clock, limit=config.events_kept)
         self.leases = LeaseTable(self.view, clock)
         guard = DeletionGuard()
         self.registrar = Registrar(self.view, self.commits, self.leases, guard, self.events, clock, random_bytes)
         self.catalog = Catalog(self.view, self.commits, self.registrar, guard, self.events, clock)
-        self._suspects = WriteBehind(store, lambda lease: self.keeper.suspect_op(lease))
-        self.keeper = LeaseKeeper(
-            self.view, self.commits, self.leases, self.registrar, self.events, clock, self._suspects.mark
-        )
+        self.keeper = LeaseKeeper(self.view, self.commits, self.leases, self.registrar, self.events, clock, store)
         self.expiry = self._make_expiry(config, clock)
-        self._health = WriteBehind(store, lambda name: self._health_writer.op(name))
-        self._health_writer = HealthWriter(self.view, self.events, clock, self._health.mark)
+        self._health_writer = HealthWriter(self.view, self.events, clock, store)
         self._checks = HealthChecks(
             prober, self._health_writer.found, clock=clock, random=rng, max_concurrent=max_probes
         )
@@ -111,8 +107,8 @@ class Registry:
         self._health_writer.begin(self._checks)
         self._own(self._follow(snapshot.revision), "registry view")
         self._own(self.events.run(), "registry events")
-        self._own(self._suspects.run(), "registry suspects")
-        self._own(self._health.run(), "registry health")
+        self._own(self.keeper.suspects.run(), "registry suspects")
+        self._own(self._health_writer.pending.run(), "registry health")
         if DEFAULT_NAMESPACE not in self.view.namespaces and not self.view.revision:
             await self.catalog.create_namespace(
                 Namespace(name=DEFAULT_NAMESPACE, description="where services go unless told"), actor=""
@@ -145,6 +141,21 @@ class Registry:
     def load_reporter(self, lease_key: str) -> LoadReporter:
         """Returns a reporter for one ReportLoad stream. Raises: LeaseNotFound, LeaseNotYours."""
         return LoadReporter(self.leases, self.registrar, self.loads, lease_key=lease_key)
+
+    def size(self) -> RegistrySize:
+        """Counts what is there. May be called from any thread: it iterates copies, which CPython makes atomically."""
+        view = self.view
+        services = tuple(view.services.values())
+        return RegistrySize(
+            namespaces=len(view.namespaces),
+            services=len(services),
+            endpoints=sum(len(service.endpoints) for service in services),
+            healthy_endpoints=sum(service.healthy for service in services),
+            leases=len(view.leases),
+            suspect_leases=len(view.suspects),
+            watchers=sum(service.feed.subscribers for service in services),
+            expiry_paused=self.expiry.paused(),
+        )
 
     def stopping(self) -> None:
         """From here on, a stream that ends makes nobody suspect: it is the kernel that goes away."""

@@ -14,6 +14,7 @@ from sira.registry.v1.endpoint_pb2 import Endpoint
 from sira.registry.v1.namespace_pb2 import Namespace
 from sira.registry.v1.service_pb2 import Service
 
+from sira_grpc.clock import Clock
 from sira_grpc.errors import EndpointNotFound, LeaseNotFound, NamespaceNotFound, ServiceNotFound
 from sira_grpc.registry import names
 from sira_grpc.registry.entries import SERVICE_ITEM, EndpointEntry, LeaseEntry, NamespaceEntry, ServiceEntry
@@ -40,12 +41,14 @@ class ViewHooks:
 class RegistryView:
     """Namespaces, services, endpoints and leases by name. Changed only by load() and apply()."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self.revision = 0
         self.compacted = 0
         self.namespaces: dict[str, NamespaceEntry] = {}
         self.services: dict[str, ServiceEntry] = {}
         self.leases: dict[str, LeaseEntry] = {}
+        self.suspects: set[str] = set()  # ids of leases
         self.orphans: set[str] = set()  # keys of records whose resource is not there
         self.hooks = ViewHooks()
         self._waiters: list[tuple[int, int, Future[None]]] = []
@@ -81,9 +84,10 @@ class RegistryView:
 
     def apply(self, commit: Commit) -> None:
         """Applies a commit, wakes who watches what it touched and who waits for its revision."""
+        now = self._clock.monotonic()
         for service in self._apply(commit):
             service.generation += 1
-            service.feed.publish()
+            service.feed.publish(now)
         self.advance(commit.revision)
 
     def advance(self, revision: int) -> None:
@@ -213,11 +217,13 @@ class RegistryView:
             entry = service.endpoints[name] = EndpointEntry(message, lease, change.revision)
         else:
             self._unlink(entry)
+            service.healthy -= entry.healthy
             entry.message, entry.lease, entry.revision = message, lease, change.revision
         held = self.leases.get(lease)
         if held is not None:
             held.endpoints.add(name)
         entry.refresh(suspect=held is not None and held.suspect)
+        service.healthy += entry.healthy
         service.feed.touch(name, change.revision)
         touched.add(service)
         for hook in self.hooks.endpoint_written:
@@ -225,6 +231,7 @@ class RegistryView:
 
     def _remove_endpoint(self, service: ServiceEntry, name: str, entry: EndpointEntry, revision: int) -> None:
         del service.endpoints[name]
+        service.healthy -= entry.healthy
         self._unlink(entry)
         service.feed.bury(name, revision)
         for hook in self.hooks.endpoint_gone:
@@ -263,9 +270,11 @@ class RegistryView:
 
     def _status_changed(self, entry: EndpointEntry, revision: int, touched: set[ServiceEntry]) -> None:
         held = self.leases.get(entry.lease)
-        entry.refresh(suspect=held is not None and held.suspect)
         name = entry.message.name
         service = self.services[names.service_of(name)]
+        service.healthy -= entry.healthy
+        entry.refresh(suspect=held is not None and held.suspect)
+        service.healthy += entry.healthy
         service.feed.touch(name, revision)
         touched.add(service)
 
@@ -274,6 +283,7 @@ class RegistryView:
         if change.value is None:
             if entry is not None:
                 del self.leases[path]
+                self.suspects.discard(path)
                 for hook in self.hooks.lease_gone:
                     hook(path)
             return
@@ -283,11 +293,12 @@ class RegistryView:
             entry = self.leases[path] = LeaseEntry(path, record, change.revision)
         else:
             entry.record, entry.revision = record, change.revision
+        (self.suspects.add if entry.suspect else self.suspects.discard)(path)
         if entry.suspect != was_suspect:
             for name in entry.endpoints:
                 endpoint = self.find_endpoint(name)
                 if endpoint is not None:
                     self._status_changed(endpoint, change.revision, touched)
         if entry.suspect and not was_suspect:
-            for hook in self.hooks.lease_suspect:
-                hook(entry)
+            for suspect_hook in self.hooks.lease_suspect:
+                suspect_hook(entry)

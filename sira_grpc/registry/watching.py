@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 
 from sira.registry.v1.endpoint_pb2 import Endpoint
 from sira.registry.v1.resolver_service_pb2 import (
@@ -28,8 +28,8 @@ class Watching:
     def __init__(self, view: RegistryView) -> None:
         self._view = view
 
-    def follow(self, request: WatchRequest) -> AsyncIterator[bytes]:
-        """Yields serialized WatchResponses for ever.
+    def follow(self, request: WatchRequest) -> AsyncGenerator[bytes, None]:
+        """Yields serialized WatchResponses for ever. To be closed with aclose().
 
         Raises, at once:
             ServiceNotFound, NamespaceNotFound: the service is not there.
@@ -44,7 +44,7 @@ class Watching:
             next(service.feed.since(start), None)  # raises if it is compacted
         return self._messages(service, start)
 
-    async def _messages(self, service: ServiceEntry, start: int) -> AsyncIterator[bytes]:
+    async def _messages(self, service: ServiceEntry, start: int) -> AsyncGenerator[bytes, None]:
         feed = service.feed
         subscriber = feed.subscribe(start)
         try:

@@ -1,0 +1,148 @@
+"""The kernel: opens the store, the subsystems and the server in order, and closes them in reverse. No logic."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import signal
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+
+from sira.kernel.v1.kernel_service_pb2_grpc import add_KernelServiceServicer_to_server
+from sira.registry.v1.registry_service_pb2_grpc import add_RegistryServiceServicer_to_server
+from sira.registry.v1.resolver_service_pb2_grpc import add_ResolverServiceServicer_to_server
+
+from sira_grpc import __version__
+from sira_grpc.clock import Clock, SystemClock
+from sira_grpc.config import KernelConfig
+from sira_grpc.probes import make_prober
+from sira_grpc.registry.gauges import expose
+from sira_grpc.registry.registry import Registry
+from sira_grpc.rpc.kernel_servicer import KernelServicer
+from sira_grpc.rpc.registry_servicer import RegistryServicer
+from sira_grpc.rpc.resolver_servicer import ResolverServicer
+from sira_grpc.rpc.server import RpcServer
+from sira_grpc.store import open_sqlite
+from sira_grpc.store.api import Store
+from sira_grpc.telemetry import Telemetry, open_telemetry
+
+MEMBER_BYTES = 5
+
+
+class Kernel:
+    """One member. An async context manager: inside the block it serves.
+
+    Args:
+        config: see KernelConfig.
+        clock, rng, random_bytes: time and randomness; random_bytes must be unpredictable.
+
+    Raises, on entering:
+        ConfigError: an address is taken, or a file cannot be used.
+        StoreUnavailable, StoreCorrupt: the data directory cannot be used.
+    """
+
+    def __init__(
+        self,
+        config: KernelConfig,
+        *,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> None:
+        self.config = config
+        self.addresses: tuple[str, ...] = ()
+        self.metrics_address = ""
+        self._clock = clock or SystemClock()
+        self._rng = rng or random.Random()
+        self._random_bytes = random_bytes
+        self._stack = AsyncExitStack()
+        self._registry: Registry | None = None
+
+    async def __aenter__(self) -> Kernel:
+        async with AsyncExitStack() as stack:
+            await self._open(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def _open(self, stack: AsyncExitStack) -> None:
+        config = self.config
+        telemetry = await asyncio.to_thread(open_telemetry, config.telemetry, version=__version__)
+        stack.push_async_callback(asyncio.to_thread, telemetry.close)
+        self.metrics_address = telemetry.prometheus_address
+        store = await open_sqlite(
+            Path(config.store.data_dir), clock=self._clock, history_limit=config.store.history_limit
+        )
+        stack.push_async_callback(store.close)
+        prober = make_prober(Path(config.probes.tls_ca_file) if config.probes.tls_ca_file else None)
+        stack.push_async_callback(prober.close)
+        registry = self._registry = Registry(
+            store,
+            prober,
+            config.registry,
+            clock=self._clock,
+            rng=self._rng,
+            random_bytes=self._random_bytes,
+            max_probes=config.probes.max_concurrent,
+        )
+        stack.push_async_callback(registry.close)
+        await registry.start()
+        expose(registry, store, telemetry, self._clock)
+        await self._serve(stack, store, registry, telemetry)
+
+    async def _serve(self, stack: AsyncExitStack, store: Store, registry: Registry, telemetry: Telemetry) -> None:
+        config = self.config
+        addresses: list[str] = []
+        member = self._random_bytes(MEMBER_BYTES).hex()
+        kernel_servicer = KernelServicer(store, registry, self._clock, member=member, addresses=addresses)
+        registry_servicer = RegistryServicer(registry, default_lease_ttl=config.registry.default_lease_ttl)
+        server = RpcServer(
+            config,
+            [
+                (add_KernelServiceServicer_to_server, kernel_servicer),
+                (add_RegistryServiceServicer_to_server, registry_servicer),
+                (add_ResolverServiceServicer_to_server, ResolverServicer(registry)),
+            ],
+            telemetry=telemetry,
+            clock=self._clock,
+            rng=self._rng,
+            new_id=lambda: self._random_bytes(8).hex(),
+        )
+        stack.push_async_callback(server.stop)
+        stack.callback(registry.stopping)  # before the server ends its streams
+        await server.start()
+        addresses.extend(server.addresses)
+        self.addresses = server.addresses
+        server.serving()
+
+    async def run_until_signal(self) -> None:
+        """Returns on SIGTERM or SIGINT, or when a part of the kernel has failed, which its log tells."""
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        failed = asyncio.ensure_future(self._failed())
+        stopped = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait({failed, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for future in (failed, stopped):
+                future.cancel()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a part of the kernel has ended that must not: it should be stopped and started again."""
+        return self._registry is not None and self._registry.failed.is_set()
+
+    async def _failed(self) -> None:
+        if self._registry is not None:
+            await self._registry.failed.wait()

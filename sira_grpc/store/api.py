@@ -13,7 +13,7 @@ The model of the state is etcd's. It is shaped so that an embedded database and 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -142,7 +142,7 @@ class StateStore(Protocol):
         A watch may start after the snapshot's revision at once: `revision` is at least that when this returns.
         """
 
-    def watch(self, prefix: str, *, after: int) -> AsyncIterator[Commit]:
+    def watch(self, prefix: str, *, after: int) -> AsyncGenerator[Commit, None]:
         """Yields every commit with a revision above `after` that touches the prefix, in order, none twice, for ever.
 
         The caller closes it with aclose(). A slow reader costs no memory: it reads on from the history.
@@ -205,7 +205,7 @@ class BlobStore(Protocol):
     async def put_blob(self, chunks: AsyncIterator[bytes]) -> str:
         """Stores the bytes durably and returns their SHA-256 as 64 hex digits. Storing them again is no error."""
 
-    def get_blob(self, digest: str) -> AsyncIterator[bytes]:
+    def get_blob(self, digest: str) -> AsyncGenerator[bytes, None]:
         """Yields the bytes in chunks, verified against the digest as they are read.
 
         Raises, from the iteration:

@@ -1,0 +1,47 @@
+"""Where the kernel's data lives: the Store protocol and the engines behind it."""
+
+from sira_grpc.store.api import (
+    ABSENT,
+    BLOB_CHUNK_BYTES,
+    MAX_COMMIT_BYTES,
+    MAX_FRAME_BYTES,
+    MAX_OPS,
+    MAX_VALUE_BYTES,
+    BlobStore,
+    Change,
+    Commit,
+    Delete,
+    Entry,
+    Frame,
+    LogRange,
+    LogStore,
+    Op,
+    Put,
+    Snapshot,
+    StateStore,
+    Store,
+)
+from sira_grpc.store.sqlite import open_sqlite
+
+__all__ = [
+    "ABSENT",
+    "BLOB_CHUNK_BYTES",
+    "MAX_COMMIT_BYTES",
+    "MAX_FRAME_BYTES",
+    "MAX_OPS",
+    "MAX_VALUE_BYTES",
+    "BlobStore",
+    "Change",
+    "Commit",
+    "Delete",
+    "Entry",
+    "Frame",
+    "LogRange",
+    "LogStore",
+    "Op",
+    "Put",
+    "Snapshot",
+    "StateStore",
+    "Store",
+    "open_sqlite",
+]

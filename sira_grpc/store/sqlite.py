@@ -1,0 +1,183 @@
+"""The embedded engine: a Store in one SQLite file, for one process."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sira_grpc.clock import Clock
+from sira_grpc.store.api import Commit, Entry, Frame, LogRange, Op, Snapshot
+from sira_grpc.store.sqlite_blob_area import BlobArea
+from sira_grpc.store.sqlite_blobs import SqliteBlobs
+from sira_grpc.store.sqlite_directory import DataDirectory
+from sira_grpc.store.sqlite_errors import translate
+from sira_grpc.store.sqlite_feed import Feed
+from sira_grpc.store.sqlite_garbage import Garbage
+from sira_grpc.store.sqlite_log import SqliteLog
+from sira_grpc.store.sqlite_log_area import LogArea
+from sira_grpc.store.sqlite_readers import READERS, Readers
+from sira_grpc.store.sqlite_schema import connect, open_database
+from sira_grpc.store.sqlite_state import SqliteState
+from sira_grpc.store.sqlite_state_area import StateArea, newest_revision
+from sira_grpc.store.sqlite_writer import GroupWriter
+
+HISTORY_LIMIT = 100_000
+
+
+async def open_sqlite(path: Path, *, clock: Clock, history_limit: int = HISTORY_LIMIT) -> SqliteStore:
+    """Opens the store in a data directory, which is created if it is missing.
+
+    Args:
+        path: the directory; it belongs to one store at a time.
+        clock: dates the log frames. It is asked in the writer's thread.
+        history_limit: commits that stay watchable at least; older ones are compacted away in the background.
+
+    Raises:
+        StoreUnavailable: the directory cannot be written, is held by another process or store (metadata `pid`), or was
+            written by a newer version.
+        StoreCorrupt: the file is damaged.
+    """
+    if history_limit < 1:
+        raise ValueError(f"history_limit is {history_limit}: must be at least 1")
+    opened = await asyncio.to_thread(_open, path)
+    return SqliteStore(opened, clock, history_limit)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    directory: DataDirectory
+    db: sqlite3.Connection
+    readers: Sequence[sqlite3.Connection]
+    garbage: Garbage
+    blobs: BlobArea
+    revision: int
+    compacted: int
+
+
+def _open(path: Path) -> _Opened:
+    directory = DataDirectory.acquire(path)
+    connections: list[sqlite3.Connection] = []
+    try:
+        db = open_database(directory.database)
+        connections.append(db)
+        revision = newest_revision(db)
+        compacted: int = db.execute("SELECT value FROM meta WHERE name = 'compacted'").fetchone()[0]
+        garbage = Garbage()
+        blobs = BlobArea(garbage)
+        db.execute("BEGIN IMMEDIATE")
+        blobs.discard_unfinished(db)
+        db.execute("COMMIT")
+        for _ in range(READERS):
+            connections.append(connect(directory.database))
+            connections[-1].execute("PRAGMA query_only=ON")
+    except BaseException as error:
+        for connection in connections:
+            connection.close()
+        directory.release()
+        if isinstance(error, sqlite3.Error):
+            raise translate(error, directory.path) from error
+        raise
+    return _Opened(directory, db, connections[1:], garbage, blobs, revision, compacted)
+
+
+class SqliteStore:
+    """Implements Store; made by open_sqlite, in the event loop that is to use it."""
+
+    engine = "sqlite"
+
+    def __init__(self, opened: _Opened, clock: Clock, history_limit: int) -> None:
+        path = opened.directory.path
+        self._directory = opened.directory
+        self._readers = Readers(path, opened.readers)
+        self._writer = GroupWriter(opened.db, path, opened.garbage)
+        self._feed = Feed(path, self._readers, revision=opened.revision, compacted=opened.compacted)
+        state = StateArea(self._feed, opened.garbage, history_limit=history_limit)
+        self._state = SqliteState(path, self._writer, self._readers, state, self._feed)
+        self._log = SqliteLog(path, self._writer, self._readers, LogArea(clock, opened.garbage))
+        self._blobs = SqliteBlobs(path, self._writer, self._readers, opened.blobs)
+
+    @property
+    def writable(self) -> bool:
+        """See Store."""
+        return self._writer.writable
+
+    async def close(self) -> None:
+        """See Store."""
+        await self._readers.close()
+        # The writer's connection is the last, so that closing it folds the write-ahead log into the file.
+        await self._writer.close()
+        self._feed.close()
+        self._directory.release()
+
+    @property
+    def revision(self) -> int:
+        """See StateStore."""
+        return self._state.revision
+
+    @property
+    def compacted(self) -> int:
+        """See StateStore."""
+        return self._state.compacted
+
+    async def commit(self, ops: Sequence[Op]) -> int:
+        """See StateStore."""
+        return await self._state.commit(ops)
+
+    async def get(self, key: str) -> Entry | None:
+        """See StateStore."""
+        return await self._state.get(key)
+
+    async def snapshot(self, prefix: str) -> Snapshot:
+        """See StateStore."""
+        return await self._state.snapshot(prefix)
+
+    def watch(self, prefix: str, *, after: int) -> AsyncGenerator[Commit, None]:
+        """See StateStore."""
+        return self._state.watch(prefix, after=after)
+
+    async def compact(self, revision: int) -> None:
+        """See StateStore."""
+        await self._state.compact(revision)
+
+    async def append(self, partition: str, frames: Sequence[bytes]) -> int:
+        """See LogStore."""
+        return await self._log.append(partition, frames)
+
+    async def read(self, partition: str, offset: int, *, max_frames: int, max_bytes: int) -> Sequence[Frame]:
+        """See LogStore."""
+        return await self._log.read(partition, offset, max_frames=max_frames, max_bytes=max_bytes)
+
+    async def range(self, partition: str) -> LogRange:
+        """See LogStore."""
+        return await self._log.range(partition)
+
+    async def offset_at(self, partition: str, time_ns: int) -> int:
+        """See LogStore."""
+        return await self._log.offset_at(partition, time_ns)
+
+    async def trim(self, partition: str, before: int) -> None:
+        """See LogStore."""
+        await self._log.trim(partition, before)
+
+    async def delete_partition(self, partition: str) -> None:
+        """See LogStore."""
+        await self._log.delete_partition(partition)
+
+    async def put_blob(self, chunks: AsyncIterator[bytes]) -> str:
+        """See BlobStore."""
+        return await self._blobs.put_blob(chunks)
+
+    def get_blob(self, digest: str) -> AsyncGenerator[bytes, None]:
+        """See BlobStore."""
+        return self._blobs.get_blob(digest)
+
+    async def has_blob(self, digest: str) -> bool:
+        """See BlobStore."""
+        return await self._blobs.has_blob(digest)
+
+    async def delete_blob(self, digest: str) -> None:
+        """See BlobStore."""
+        await self._blobs.delete_blob(digest)

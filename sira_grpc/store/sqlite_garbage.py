@@ -1,0 +1,51 @@
+"""Deletes the rows that nobody needs any more a few at a time, so that no commit waits for a large deletion."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import deque
+
+_KINDS = {"history", "log_frame", "blob_chunk"}
+
+
+class Garbage:
+    """Ranges of row numbers whose rows are to go, kept in a table. Belongs to the writer's thread."""
+
+    def __init__(self) -> None:
+        # None: to be read from the table first.
+        self._ranges: deque[tuple[int, str, int, int]] | None = None
+
+    def __bool__(self) -> bool:
+        """Whether there may be anything to delete."""
+        return self._ranges is None or bool(self._ranges)
+
+    def add(self, db: sqlite3.Connection, kind: str, low: int, high: int) -> None:
+        """Hands over the rows of table kind from number low up to but not including high."""
+        ranges = self._load(db)
+        row = db.execute("INSERT INTO garbage (kind, low, high) VALUES (?, ?, ?)", (kind, low, high)).lastrowid
+        assert row is not None, "an INSERT has a row number"
+        ranges.append((row, kind, low, high))
+
+    def sweep(self, db: sqlite3.Connection, limit: int) -> None:
+        """Deletes at most limit rows, within the caller's transaction."""
+        ranges = self._load(db)
+        while limit > 0 and ranges:
+            row, kind, low, high = ranges[0]
+            deleted = db.execute(
+                f"DELETE FROM {kind} WHERE id IN (SELECT id FROM {kind} WHERE id >= ? AND id < ? ORDER BY id LIMIT ?)",
+                (low, high, limit),
+            ).rowcount
+            if deleted < limit:
+                db.execute("DELETE FROM garbage WHERE id = ?", (row,))
+                ranges.popleft()
+            limit -= max(deleted, 1)
+
+    def forget(self) -> None:
+        """Forgets what the transaction changed: it was rolled back."""
+        self._ranges = None
+
+    def _load(self, db: sqlite3.Connection) -> deque[tuple[int, str, int, int]]:
+        if self._ranges is None:
+            rows = db.execute("SELECT id, kind, low, high FROM garbage ORDER BY id").fetchall()
+            self._ranges = deque(row for row in rows if row[1] in _KINDS)
+        return self._ranges

@@ -59,9 +59,11 @@ class HealthChecks:
         """Begins to check an endpoint, going on from its `status.state`; one without a check is checked no more.
 
         Where address, port and check are what they were, checking goes on as it is and the state handed in is ignored.
+        The first probe is at once, unless the name is new here and its state known, as after a restart of the kernel.
         """
         checked = _what_is_checked(endpoint)
-        if self._checked.get(endpoint.name) == checked:
+        before = self._checked.get(endpoint.name)
+        if before == checked:
             return
         self.remove(endpoint.name)
         kind = checked.health_check.WhichOneof("kind")
@@ -71,7 +73,7 @@ class HealthChecks:
         if kind == "ttl":
             self._ttl.set(checked, endpoint.status.state)
         else:
-            self._probed.set(checked, endpoint.status.state)
+            self._probed.set(checked, endpoint.status.state, at_once=before is not None)
 
     def remove(self, name: str) -> None:
         """Checks an endpoint no more. An unknown name is no error."""

@@ -12,7 +12,7 @@ from sira.registry.v1.endpoint_pb2 import Endpoint
 from sira.registry.v1.health_check_pb2 import HealthState
 
 from sira_grpc.clock import Clock
-from sira_grpc.registry.health_probed import ProbedEndpoint
+from sira_grpc.registry.health_probed import DEFAULT_INTERVAL, ProbedEndpoint
 from sira_grpc.registry.health_queue import ProbeQueue
 from sira_grpc.registry.health_schedule import CallLater, Schedule
 from sira_grpc.registry.probe_api import Prober, ProbeResult
@@ -59,10 +59,18 @@ class ProbedChecks:
             max_per_second=max_per_second,
         )
 
-    def set(self, endpoint: Endpoint, state: HealthState.ValueType) -> None:
-        """Begins to probe an endpoint that is not probed yet, going on from a settled state."""
-        self._checks[endpoint.name] = ProbedEndpoint(endpoint, state)
-        self._queue.add(endpoint.name)
+    def set(self, endpoint: Endpoint, state: HealthState.ValueType, *, at_once: bool) -> None:
+        """Begins to probe an endpoint that is not probed yet, going on from a settled state.
+
+        Without at_once, one whose state is known is first probed within the interval, 10 s at most: a restarted kernel
+        knows thousands, and has more urgent things to do.
+        """
+        check = self._checks[endpoint.name] = ProbedEndpoint(endpoint, state)
+        if at_once or check.thresholds.state == HealthState.HEALTH_STATE_STARTING:
+            self._queue.add(endpoint.name)
+        else:
+            delay = self._random.random() * min(check.interval, DEFAULT_INTERVAL)
+            self._schedule.at(endpoint.name, self._clock.monotonic() + delay)
 
     def remove(self, name: str) -> None:
         """Probes no more. An unknown name is no error."""
@@ -108,7 +116,7 @@ class ProbedChecks:
     def _probed(self, check: ProbedEndpoint, task: asyncio.Task[ProbeResult]) -> None:
         self._tasks.discard(task)
         check.probe = None
-        if self._checks.get(check.name) is check and not task.cancelled():
+        if self._checks.get(check.name) is check:
             self._settle(check, _outcome(check.name, task))
         self._queue.finished()
 
@@ -165,9 +173,7 @@ class ProbedChecks:
         if check.stream is not task:
             return
         check.stream = None
-        if task.cancelled():
-            return
-        if (error := task.exception()) is not None:
+        if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("following the health of %s failed", check.name, exc_info=error)
         if check.probe is None:
             self._schedule.cancel(check.name)
@@ -185,6 +191,9 @@ class ProbedChecks:
 
 
 def _outcome(name: str, task: asyncio.Task[ProbeResult]) -> ProbeResult | None:
+    """Returns what a probe found; None if it broke off, which is no fault of the endpoint."""
+    if task.cancelled():
+        return None
     error = task.exception()
     if error is None:
         return task.result()

@@ -160,10 +160,12 @@ class Registrar:
             key = names.ENDPOINTS + names.endpoint_path(endpoint.name)
             ops.append(Put(key, message.SerializeToString(), entry.revision if entry else ABSENT))
             (batch.updated if entry else batch.created).append(endpoint.name)
-        for name in missing:
-            service_message = Service(name=name, create_time=now, update_time=now)
-            ops.append(Put(names.service_key(name), service_message.SerializeToString(), ABSENT))
-        return ops
+        # A view applies the operations in their order: what the endpoints hang on comes first.
+        services: list[Op] = [
+            Put(names.service_key(n), Service(name=n, create_time=now, update_time=now).SerializeToString(), ABSENT)
+            for n in missing
+        ]
+        return services + ops
 
     def _existing(
         self, endpoint: Endpoint, service: str, batch: _Batch, missing: dict[str, None]

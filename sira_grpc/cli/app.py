@@ -1,0 +1,49 @@
+"""The tree of commands, and the options before them."""
+
+from __future__ import annotations
+
+import typer
+
+from sira_grpc.cli import context, endpoints, leases, namespaces, services
+from sira_grpc.cli.commands import Addr, ContextName, GlobalOptions, Output, Timeout
+from sira_grpc.cli.dev import dev
+from sira_grpc.cli.drain import drain
+from sira_grpc.cli.events import events
+from sira_grpc.cli.resolve import resolve
+from sira_grpc.cli.status import status
+from sira_grpc.cli.up import up
+from sira_grpc.cli.version import version
+from sira_grpc.cli.watch import watch
+
+app = typer.Typer(
+    name="sira",
+    help="Sira, a gRPC service-mesh kernel: run one, and talk to one.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def options(
+    ctx: typer.Context,
+    addr: Addr = None,
+    context: ContextName = None,
+    output: Output = None,
+    timeout: Timeout = None,
+) -> None:
+    """Keep the options before the command for the command."""
+    ctx.obj = GlobalOptions(addr, context, output, timeout)
+
+
+RUN, USE, LOOK = "Run a kernel", "Use the registry", "Look after the registry"
+for function, panel in ((dev, RUN), (up, RUN), (status, RUN)):
+    app.command(rich_help_panel=panel)(function)
+for function in (resolve, watch):
+    app.command(rich_help_panel=USE)(function)
+for noun, group in (("namespaces", namespaces), ("services", services), ("endpoints", endpoints), ("leases", leases)):
+    app.add_typer(group.app, name=noun, rich_help_panel=LOOK)
+for function in (drain, events):
+    app.command(rich_help_panel=LOOK)(function)
+app.add_typer(context.app, name="context", rich_help_panel="This command")
+app.command(rich_help_panel="This command")(version)

@@ -1,0 +1,59 @@
+"""Runs a kernel in this process until a signal ends it: what `sira dev` and `sira up` share."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from sira_grpc.cli import logs
+from sira_grpc.cli.failures import Failure
+from sira_grpc.cli.output import Format, Printer, say
+
+if TYPE_CHECKING:
+    from sira_grpc.config import KernelConfig
+    from sira_grpc.kernel import Kernel
+
+
+def serve(config: KernelConfig, printer: Printer, *, started: float) -> None:
+    """Serves until SIGINT or SIGTERM, then drains.
+
+    Args:
+        config: the kernel's.
+        printer: prints the ready line.
+        started: when the command began, by time.monotonic().
+
+    Raises:
+        Failure: a part of the kernel failed while it served.
+        SiraError: it could not start.
+    """
+    import uvloop
+
+    logs.configure(config.log)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(config, printer, started))
+    say("stopped")
+
+
+async def _serve(config: KernelConfig, printer: Printer, started: float) -> None:
+    from sira_grpc.kernel import Kernel
+
+    async with Kernel(config) as kernel:
+        _tell(kernel, printer, time.monotonic() - started)
+        await kernel.run_until_signal()
+        say("draining")
+        failed = kernel.failed
+    if failed:
+        raise Failure("a part of the kernel has failed; its log says which")
+
+
+def _tell(kernel: Kernel, printer: Printer, seconds: float) -> None:
+    """Prints the ready line, as soon as calls are served."""
+    metrics, data = kernel.metrics_address, kernel.config.store.data_dir
+    if printer.format is not Format.TABLE:
+        ready = {"addresses": list(kernel.addresses), "dataDir": data, "secondsToStart": round(seconds, 3)}
+        printer.next_data({**ready, **({"metricsAddress": metrics} if metrics else {})})
+        return
+    parts = [f"sira ready on {' '.join(kernel.addresses)} in {seconds:.2f} s", f"data in {data}"]
+    parts += [f"metrics on http://{metrics}/metrics"] if metrics else []
+    print("; ".join(parts), flush=True)

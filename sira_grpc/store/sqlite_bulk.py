@@ -18,20 +18,20 @@ _SIZES = (256, 64, 16, 4, 1)
 _MAX_PAGE_ROWS = 512
 
 
-def insert(db: sqlite3.Connection, into: str, width: int, values: Sequence[Any]) -> None:
-    """Inserts rows of width columns, given as one flat sequence. `into` is the statement up to VALUES."""
+def insert(db: sqlite3.Connection, into: str, width: int, values: Sequence[Any], then: str = "") -> None:
+    """Inserts rows of width columns, given as one flat sequence. `into` precedes VALUES, `then` follows."""
     start, rows = 0, len(values) // width
     for size in _SIZES:
         while rows >= size:
             end = start + size * width
-            db.execute(_statement(into, width, size), values[start:end])
+            db.execute(_statement(into, width, size, then), values[start:end])
             start, rows = end, rows - size
 
 
 @functools.lru_cache(maxsize=64)
-def _statement(into: str, width: int, rows: int) -> str:
+def _statement(into: str, width: int, rows: int, then: str) -> str:
     row = f"({','.join('?' * width)})"
-    return f"{into} VALUES {','.join([row] * rows)}"
+    return f"{into} VALUES {','.join([row] * rows)} {then}"
 
 
 def text_list(texts: Iterable[str]) -> str:

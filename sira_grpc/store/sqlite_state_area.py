@@ -17,6 +17,9 @@ from sira_grpc.store.sqlite_feed import Feed
 from sira_grpc.store.sqlite_garbage import Garbage
 from sira_grpc.store.sqlite_writer import Job
 
+# Unlike INSERT OR REPLACE, this leaves the row where it is.
+_OR_UPDATE = "ON CONFLICT (key) DO UPDATE SET revision = excluded.revision, crc = excluded.crc, data = excluded.data"
+
 
 @dataclass(slots=True, eq=False)
 class CommitJob(Job[int]):
@@ -150,7 +153,7 @@ class _Entries:
         for key, change in self._changes.items():
             if change.value is not None:
                 values += (key, change.revision, checksum(key, change.revision, change.value), change.value)
-        insert(db, "INSERT OR REPLACE INTO state", 4, values)
+        insert(db, "INSERT INTO state (key, revision, crc, data)", 4, values, _OR_UPDATE)
 
 
 def _write_history(db: sqlite3.Connection, commits: Iterable[Commit]) -> None:

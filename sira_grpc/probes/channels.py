@@ -109,6 +109,10 @@ class Channels:
         """Connections that are handed out."""
         return len(self._connections)
 
+    def has(self, endpoint: Endpoint) -> bool:
+        """Says whether there is a connection that `get` would return."""
+        return Target.of(endpoint) in self._connections
+
     def get(self, endpoint: Endpoint) -> Connection:
         """Returns the connection for an endpoint, which keeps it until it is released."""
         target = Target.of(endpoint)

@@ -20,7 +20,7 @@ class KindProber:
 
     def __init__(self, trust: TrustRoots) -> None:
         self._dialer = Dialer()
-        self._grpc = GrpcProbe(trust.credentials)
+        self._grpc = GrpcProbe(self._dialer, trust.credentials)
         self._probes = {
             "grpc": self._grpc.probe,
             "http": HttpProbe(self._dialer, trust.context).probe,

@@ -68,6 +68,11 @@ class Schedule:
         """Names that are due some time."""
         return len(self._entries)
 
+    @property
+    def placed(self) -> int:
+        """Entries in the heap, those of cancelled and moved names included: at most a constant times its length."""
+        return len(self._heap)
+
     def at(self, name: str, due: float) -> None:
         """Makes a name due at a time on the monotonic clock, in place of the time it had. The past means now."""
         entry = self._entries.get(name)

@@ -1,0 +1,55 @@
+"""A channel to a service, used like any grpc.aio.Channel."""
+
+from __future__ import annotations
+
+import grpc
+
+from sira_client.balanced.balancer import Balancer
+from sira_client.routing import RetryPolicy, RoutedChannel
+
+
+class BalancedChannel(RoutedChannel):
+    """Spreads calls over the endpoints of a service, as its traffic policy says, and follows it as it changes.
+
+    No new call goes to an endpoint that drains, is not healthy or is gone; calls that are under way there finish.
+    Errors of calls are those of the service, as grpc.aio.AioRpcError; where nobody could be found to call, it is the
+    subclass UnavailableError.
+
+    Args:
+        balancer: routes the calls; the channel owns it.
+        retry: when a unary call goes again to another endpoint.
+        default_timeout: seconds that a unary call may take where its caller does not say; None for no limit.
+    """
+
+    def __init__(self, balancer: Balancer, *, retry: RetryPolicy, default_timeout: float | None) -> None:
+        super().__init__(balancer, retry=retry, default_timeout=default_timeout)
+        self._balancer = balancer
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether the channel is closed."""
+        return self._closed
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        """READY when a call would find an endpoint; TRANSIENT_FAILURE when it would fail; else CONNECTING."""
+        if self._closed:
+            return grpc.ChannelConnectivity.SHUTDOWN
+        return self._balancer.state
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        """See grpc.aio.Channel."""
+        while self.get_state() is last_observed_state:
+            await self._balancer.changed()
+
+    async def channel_ready(self) -> None:
+        """Waits until a call would find an endpoint."""
+        while self.get_state() is not grpc.ChannelConnectivity.READY:
+            await self._balancer.changed()
+
+    async def close(self, grace: float | None = None) -> None:
+        """Takes no more calls, lets those under way finish within the grace in seconds, and cancels the rest."""
+        await super().close(grace)
+        if not self._closed:
+            self._closed = True
+            await self._balancer.close()

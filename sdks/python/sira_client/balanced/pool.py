@@ -1,0 +1,76 @@
+"""The connections of a balanced channel: one to each endpoint that it may use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import grpc
+from sira.registry.v1.endpoint_pb2 import Endpoint
+
+from sira_client.addresses import target
+from sira_client.balanced.subchannel import SubChannel
+from sira_client.balancing import Candidate
+
+Dial = Callable[[str], grpc.aio.Channel]
+
+
+class Pool:
+    """Sub-channels by endpoint name.
+
+    Args:
+        dial: opens a connection, given where to, as gRPC is told.
+        changed: called when the state of any sub-channel changes; must not block.
+    """
+
+    def __init__(self, dial: Dial, changed: Callable[[], None]) -> None:
+        self.in_flight: dict[str, int] = {}
+        self._dial = dial
+        self._changed = changed
+        self._subchannels: dict[str, SubChannel] = {}
+        self._retiring: set[asyncio.Task[None]] = set()
+
+    def __getitem__(self, name: str) -> SubChannel:
+        """The sub-channel of an endpoint that has one."""
+        return self._subchannels[name]
+
+    def get(self, name: str) -> SubChannel | None:
+        """The sub-channel of an endpoint, if it has one."""
+        return self._subchannels.get(name)
+
+    def sync(self, candidates: Sequence[Candidate]) -> None:
+        """Connects to the candidates that get calls, and lets go of what is not a candidate any more.
+
+        Calls that are under way there finish. A candidate without weight keeps a connection that it has.
+        """
+        wanted = {c.endpoint.name: c for c in candidates}
+        for name in [name for name in self._subchannels if name not in wanted]:
+            self._let_go(name)
+        for candidate in candidates:
+            if candidate.weight or candidate.endpoint.name in self._subchannels:
+                self.connect(candidate.endpoint)
+
+    def connect(self, endpoint: Endpoint) -> None:
+        """Connects to an endpoint, unless that is done already; anew if it has moved."""
+        where = target(endpoint.addresses, endpoint.port)
+        known = self._subchannels.get(endpoint.name)
+        if known is not None:
+            if known.target == where:
+                return
+            self._let_go(endpoint.name)
+        self._subchannels[endpoint.name] = SubChannel(
+            endpoint.name, where, self._dial(where), self.in_flight, self._changed
+        )
+
+    def _let_go(self, name: str) -> None:
+        task = asyncio.get_running_loop().create_task(self._subchannels.pop(name).retire(None))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    async def close(self) -> None:
+        """Closes all connections; calls on them are cancelled."""
+        for task in self._retiring:
+            task.cancel()
+        left = [subchannel.retire(0) for subchannel in self._subchannels.values()]
+        self._subchannels.clear()
+        await asyncio.gather(*left, *self._retiring, return_exceptions=True)

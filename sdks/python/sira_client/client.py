@@ -1,0 +1,294 @@
+"""The client: everything that a program says to a kernel."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import grpc
+from sira.kernel.v1.kernel_service_pb2_grpc import KernelServiceStub
+from sira.registry.v1.endpoint_pb2 import Endpoint
+from sira.registry.v1.health_check_pb2 import HealthCheck
+from sira.registry.v1.locality_pb2 import Locality
+from sira.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from sira.registry.v1.resolver_service_pb2 import ResolvedEndpoint, ResolveRequest
+from sira.registry.v1.resolver_service_pb2_grpc import ResolverServiceStub
+
+from sira_client.addresses import check, is_local
+from sira_client.balanced import BalancedChannel, HashKey
+from sira_client.balanced.balancer import Balancer, Caller, hash_key_of_header
+from sira_client.link import KEEPALIVE, RECONNECT, KernelChannel, Link
+from sira_client.names import DEFAULT_NAMESPACE, derived_id, endpoint_name, service_name
+from sira_client.registration import Registration
+from sira_client.routing import RetryPolicy
+from sira_client.settings import Settings
+from sira_client.tls import TlsFiles
+from sira_client.view import ServiceView
+from sira_client.watch import follow
+
+if TYPE_CHECKING:  # these are only in the stubs
+    from sira.kernel.v1.kernel_service_pb2_grpc import KernelServiceAsyncStub
+    from sira.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
+    from sira.registry.v1.resolver_service_pb2_grpc import ResolverServiceAsyncStub
+
+T = TypeVar("T", BalancedChannel, Registration)
+
+
+def connect(address: str | Sequence[str], *, tls: TlsFiles, settings: Settings | None = None) -> Client:
+    """Makes a client of a kernel, over TLS. It is connected in `async with`.
+
+    Args:
+        address: `host:port` of the kernel, or those of its members.
+        tls: PEM files.
+        settings: None for the defaults.
+
+    Raises:
+        ValueError: an address is malformed, or there is none.
+    """
+    return Client(_addresses(address), tls, settings or Settings())
+
+
+def connect_insecure(address: str | Sequence[str], *, settings: Settings | None = None) -> Client:
+    """Makes a client of a kernel on this machine, in plaintext. It is connected in `async with`.
+
+    Args:
+        address: `host:port` of the kernel, with a loopback host, or `unix:path`; or those of its members.
+        settings: None for the defaults.
+
+    Raises:
+        ValueError: an address is malformed or not loopback, or there is none.
+    """
+    addresses = _addresses(address)
+    for one in addresses:
+        if not is_local(one):
+            raise ValueError(f"address: {one!r} is not loopback, and plaintext goes nowhere else: use connect with TLS")
+    return Client(addresses, None, settings or Settings())
+
+
+def _addresses(address: str | Sequence[str]) -> list[str]:
+    addresses = [address] if isinstance(address, str) else list(address)
+    if not addresses:
+        raise ValueError("address: there must be one at least")
+    return [check(one) for one in addresses]
+
+
+class Client:
+    """A client of a kernel: made by connect or connect_insecure, connected in `async with`.
+
+    Every unary call has a deadline (`Settings.default_timeout` where none is given), and fails with a SiraError.
+
+    Attributes:
+        registry: the RPCs of the write side of the registry.
+        resolver: the RPCs of its read side.
+        kernel: the RPCs about the kernel itself.
+    """
+
+    registry: RegistryServiceAsyncStub
+    resolver: ResolverServiceAsyncStub
+    kernel: KernelServiceAsyncStub
+
+    def __init__(self, addresses: Sequence[str], tls: TlsFiles | None, settings: Settings) -> None:
+        self._addresses = addresses
+        self._tls = tls
+        self._settings = settings
+        self._opened: Link | None = None
+        self._owned: set[BalancedChannel | Registration] = set()
+        self._id = derived_id(socket.gethostname(), str(os.getpid()), f"{settings.random.getrandbits(32):08x}")
+
+    def register(  # noqa: PLR0913 - each is a field of the endpoint, of which a caller names the few it sets
+        self,
+        service: str,
+        *,
+        port: int,
+        address: str | None = None,
+        endpoint_id: str | None = None,
+        locality: Locality | None = None,
+        weight: int = 0,
+        metadata: Mapping[str, str] | None = None,
+        tags: Iterable[str] = (),
+        version: str = "",
+        health_check: HealthCheck | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
+        ttl: float | None = None,
+        allow_missing_service: bool = True,
+        timeout: float = 30.0,
+        drain_timeout: float = 5.0,
+    ) -> Registration:
+        """Registers this process as an endpoint of a service, for as long as the `async with` block goes on.
+
+        Args:
+            service: id or resource name of the service.
+            port: TCP port that the service listens on.
+            address: where others reach it. None for the address from which this machine reaches the kernel.
+            endpoint_id: None for one made of host name, process id and chance.
+            locality: where it runs; None for unknown.
+            weight: share of calls relative to its peers; 0 for the default, 100.
+            metadata: free labels.
+            tags: to filter by.
+            version: of the software.
+            health_check: how the kernel finds out whether it is well; None to believe it as long as the lease is held.
+            namespace: of the service, where `service` is an id.
+            ttl: how long, in seconds, the registration outlives a lost connection; None for the kernel's default, 15.
+            allow_missing_service: create the service if it is not there.
+            timeout: how long, in seconds, to try to register at first.
+            drain_timeout: how long, in seconds, to let callers go elsewhere at the end; 0 for not at all.
+
+        Raises:
+            ValueError: an id is malformed.
+        """
+        parent = service_name(service, namespace)
+        chance = f"{self._settings.random.getrandbits(32):08x}"
+        own_id = endpoint_id or derived_id(socket.gethostname(), str(os.getpid()), chance)
+        endpoint = Endpoint(
+            name=endpoint_name(parent, own_id),
+            addresses=[address] if address else [],
+            port=port,
+            locality=locality,
+            weight=weight,
+            metadata=metadata,
+            tags=tags,
+            version=version,
+            health_check=health_check,
+        )
+        registration = Registration(
+            self._link,
+            self.registry,
+            self._settings,
+            endpoint,
+            ttl=ttl,
+            allow_missing_service=allow_missing_service,
+            timeout=timeout,
+            drain_timeout=drain_timeout,
+        )
+        return self._own(registration)
+
+    async def resolve(
+        self,
+        service: str,
+        *,
+        namespace: str = DEFAULT_NAMESPACE,
+        locality: Locality | None = None,
+        client_id: str = "",
+        hash_key: str = "",
+        include_unhealthy: bool = False,
+        limit: int = 0,
+    ) -> list[ResolvedEndpoint]:
+        """The endpoints of a service as this caller should try them, in order. Empty if none is healthy.
+
+        Args:
+            service: id or resource name of the service.
+            namespace: of the service, where `service` is an id.
+            locality: where the caller is; None for unknown.
+            client_id: who the caller is, for subsetting; empty for none.
+            hash_key: for ring hash; empty for a random one.
+            include_unhealthy: also those that are not healthy, after the healthy ones.
+            limit: at most so many; 0 for all.
+
+        Raises:
+            NotFoundError: there is no such service.
+            SiraError: the kernel refused, or is not there.
+        """
+        request = ResolveRequest(
+            service=service_name(service, namespace),
+            locality=locality,
+            client_id=client_id,
+            hash_key=hash_key,
+            include_unhealthy=include_unhealthy,
+            limit=limit,
+        )
+        return list((await self.resolver.Resolve(request)).endpoints)
+
+    def watch(self, service: str, *, namespace: str = DEFAULT_NAMESPACE) -> AsyncIterator[ServiceView]:
+        """Yields the service as it is, then each next state of it, for ever, through lost connections and restarts.
+
+        Raises:
+            ValueError: an id is malformed.
+            NotFoundError: from the iteration: there is no such service, or no more.
+            SiraError: from the iteration: the service is not for this caller.
+        """
+        return follow(self._link, self._settings, service_name(service, namespace))
+
+    def channel(  # noqa: PLR0913 - each has a default that most callers keep
+        self,
+        service: str,
+        *,
+        namespace: str = DEFAULT_NAMESPACE,
+        locality: Locality | None = None,
+        client_id: str | None = None,
+        hash_key: HashKey = hash_key_of_header,
+        retry: RetryPolicy | None = None,
+        default_timeout: float | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
+        options: Sequence[tuple[str, Any]] = (),
+        interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
+    ) -> BalancedChannel:
+        """A channel to a service, balanced as its traffic policy says. It is closed with the client at the latest.
+
+        Args:
+            service: id or resource name of the service. It need not be there yet.
+            namespace: of the service, where `service` is an id.
+            locality: where the caller is; None for unknown.
+            client_id: who the caller is, for subsetting. None for one of the client's own, new with each process.
+            hash_key: the key of a call, for ring hash. The default takes it from the metadata `sira-hash-key`.
+            retry: when a unary call goes again to another endpoint. None for the default: when it was never sent.
+            default_timeout: seconds that a unary call may take where its caller does not say; None for no limit.
+            credentials: for TLS to the endpoints; None for plaintext.
+            options: further channel options for each connection.
+            interceptors: for each connection: they see each attempt of a call.
+
+        Raises:
+            ValueError: an id is malformed.
+        """
+        name = service_name(service, namespace)
+        link, settings = self._link, self._settings
+        arguments = [*KEEPALIVE, *RECONNECT, *options]
+
+        def dial(target: str) -> grpc.aio.Channel:
+            if credentials is None:
+                return grpc.aio.insecure_channel(target, arguments, interceptors=interceptors)
+            return grpc.aio.secure_channel(target, credentials, arguments, interceptors=interceptors)
+
+        caller = Caller(locality, self._id if client_id is None else client_id, hash_key)
+        balancer = Balancer(name, lambda: follow(link, settings, name), caller, dial, settings)
+        channel = BalancedChannel(balancer, retry=retry or RetryPolicy(), default_timeout=default_timeout)
+        return self._own(channel)
+
+    def _own(self, opened: T) -> T:
+        """Keeps what has to be closed with the client, and forgets what has been closed before."""
+        self._owned = {owned for owned in self._owned if not owned.closed}
+        self._owned.add(opened)
+        return opened
+
+    @property
+    def _link(self) -> Link:
+        if self._opened is None:
+            raise RuntimeError("the client is connected only in `async with`")
+        return self._opened
+
+    async def __aenter__(self) -> Self:
+        """Reads the TLS files and makes ready to connect. The kernel need not be there yet.
+
+        Raises:
+            OSError: a TLS file cannot be read.
+        """
+        credentials = None if self._tls is None else await asyncio.to_thread(self._tls.credentials)
+        self._opened = Link(self._addresses, credentials, self._settings)
+        channel = KernelChannel(self._opened, self._settings)
+        self.registry = RegistryServiceStub(channel)
+        self.resolver = ResolverServiceStub(channel)
+        self.kernel = KernelServiceStub(channel)
+        self._channel = channel
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
+    ) -> None:
+        """Ends registrations and channels that are still open, and disconnects."""
+        await asyncio.gather(*(owned.close() for owned in self._owned))
+        await self._channel.close()
+        await self._link.close()
+        self._opened = None

@@ -1,0 +1,58 @@
+"""How one call is to be made, whichever route it takes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import grpc
+
+from sira_client.routing.route import CallInfo, Route, Router
+
+C = TypeVar("C", bound=grpc.aio.Call)
+
+
+@dataclass(slots=True)
+class Plan(Generic[C]):
+    """A call to be made.
+
+    Attributes:
+        info: what the router is told of it.
+        router: who chooses its route.
+        start: starts it on a route, with the seconds it may take.
+        deadline: when it must be over, on the event loop's clock; None for never.
+    """
+
+    info: CallInfo
+    router: Router
+    start: Callable[[Route, float | None], C]
+    deadline: float | None
+
+    def remaining(self) -> float | None:
+        """Seconds until the deadline, 0 at least; None without one."""
+        if self.deadline is None:
+            return None
+        return max(0.0, self.deadline - asyncio.get_running_loop().time())
+
+    async def find_route(self, tried: Collection[Route]) -> Route | None:
+        """Asks the router, up to the deadline.
+
+        Raises:
+            grpc.aio.AioRpcError: what the router raises, or DEADLINE_EXCEEDED.
+        """
+        try:
+            async with asyncio.timeout_at(self.deadline):
+                return await self.router.route(self.info, tried)
+        except TimeoutError:
+            message = f"Deadline exceeded while waiting for a connection for {self.info.method}"
+            raise grpc.aio.AioRpcError(
+                grpc.StatusCode.DEADLINE_EXCEEDED, grpc.aio.Metadata(), grpc.aio.Metadata(), message
+            ) from None
+
+    def launch(self, route: Route) -> C:
+        """Starts the call on a route, with the time that is left."""
+        call = self.start(route, self.remaining())
+        route.carry(call)
+        return call

@@ -1,0 +1,103 @@
+"""One call as the edge sees it: its method, who makes it, how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from google.protobuf.message import Message
+from grpc import aio
+
+Context = aio.ServicerContext[Any, Any]
+"""What gRPC hands a servicer method."""
+if TYPE_CHECKING:
+    Handler = grpc.RpcMethodHandler[Any, Any]
+else:
+    Handler = grpc.RpcMethodHandler  # generic in its stubs only
+"""A servicer method with its shape and serializers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A method that the server has.
+
+    name: `package.Service/Method`.
+    service: `package.Service`.
+    streams: either side sends a stream.
+    """
+
+    name: str
+    service: str
+    streams: bool
+    deserialize: Callable[[bytes], Message]
+    serialize: Callable[[Any], bytes]
+
+
+class Call:
+    """A call under way. Attributes that an interceptor owns are written by it alone."""
+
+    __slots__ = (
+        "caller",
+        "code",
+        "context",
+        "depth",
+        "identity",
+        "interrupted",
+        "method",
+        "started",
+        "stopping",
+        "task",
+        "trace",
+        "usage",
+    )
+
+    def __init__(self, method: Method, context: Context) -> None:
+        self.method = method
+        self.context = context
+        self.identity = ""
+        """The verified identity of the caller: a SPIFFE ID, `dns:<name>` or `cn:<name>`. Empty where there is none."""
+        self.caller = ""
+        """Whom limits count for and events name: the identity, or the host where there is none."""
+        self.code = grpc.StatusCode.OK
+        """How the call ended. Valid in Interceptor.exit."""
+        self.stopping = False
+        """The kernel is stopping: what ends the call now is not the client."""
+        self.task: asyncio.Task[Any] | None = None
+        """The task that runs the handler; owned by gRPC."""
+        self.interrupted = False
+        """The drain cancelled the task."""
+        self.depth = 0
+        """Interceptors that were entered."""
+        self.started = 0.0
+        """When metrics saw it begin."""
+        self.usage: Any = None
+        """What limits counted it in."""
+        self.trace: Any = None
+        """The open span of the trace."""
+
+
+_current: ContextVar[Call] = ContextVar("sira_call")
+
+
+def enter_call(call: Call) -> None:
+    """Makes it the current call of this task, and of those that it starts. A call has a task of its own."""
+    _current.set(call)
+
+
+def current_call() -> Call:
+    """Returns the call that the running servicer method serves.
+
+    Raises:
+        LookupError: outside a call.
+    """
+    return _current.get()
+
+
+def actor() -> str:
+    """Returns the identity or address of the current caller; empty outside a call, where the kernel itself acts."""
+    call = _current.get(None)
+    return call.caller if call else ""

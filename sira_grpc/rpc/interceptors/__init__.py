@@ -1,0 +1,27 @@
+"""What every call passes, outermost first: trace, metrics, errors, drain, authenticate, authorize, limits, validate."""
+
+from __future__ import annotations
+
+from sira_grpc.rpc.interceptors.authenticate import Authenticate
+from sira_grpc.rpc.interceptors.authorize import AnonymousRules, Authorize, Authorizer
+from sira_grpc.rpc.interceptors.drain import Drain
+from sira_grpc.rpc.interceptors.errors import Errors
+from sira_grpc.rpc.interceptors.interceptor import Interceptor
+from sira_grpc.rpc.interceptors.limits import Limits
+from sira_grpc.rpc.interceptors.metrics import Metrics
+from sira_grpc.rpc.interceptors.trace import Trace
+from sira_grpc.rpc.interceptors.validate import Validate
+
+__all__ = [
+    "AnonymousRules",
+    "Authenticate",
+    "Authorize",
+    "Authorizer",
+    "Drain",
+    "Errors",
+    "Interceptor",
+    "Limits",
+    "Metrics",
+    "Trace",
+    "Validate",
+]

@@ -1,0 +1,184 @@
+"""The gRPC server: its addresses, its servicers behind the edge, and its life from NOT_SERVING to stopped."""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from grpc import aio
+from grpc_channelz.v1 import channelz, channelz_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+
+from sira_grpc.clock import Clock
+from sira_grpc.config import KernelConfig
+from sira_grpc.errors import ConfigError
+from sira_grpc.rpc import health_servicer
+from sira_grpc.rpc.credentials import server_credentials
+from sira_grpc.rpc.csds_servicer import CsdsServicer
+from sira_grpc.rpc.edge import Edge
+from sira_grpc.rpc.health_servicer import HealthServicer
+from sira_grpc.rpc.interceptors import (
+    AnonymousRules,
+    Authenticate,
+    Authorize,
+    Authorizer,
+    Drain,
+    Errors,
+    Interceptor,
+    Limits,
+    Metrics,
+    Trace,
+    Validate,
+)
+from sira_grpc.rpc.options import channel_options
+from sira_grpc.telemetry import Telemetry
+
+Registration = tuple[Callable[[Any, Any], None], Any]
+"""A generated `add_XServicer_to_server` and the servicer that it takes."""
+
+_FLUSH_SECONDS = 1.0
+"""How long connections may take to send what the drain left, to clients that are slow to read."""
+_UNIX = "unix:"
+
+
+class RpcServer:
+    """Serves servicers at the configured addresses.
+
+    `start` binds, `serving` opens the doors, `drain` closes them, `stop` ends it; `stop` drains if that was not done.
+
+    Args:
+        config: the server, limits and authorization sections are used.
+        servicers: what is served, besides health, reflection, channelz and CSDS.
+        telemetry: where metrics and traces go.
+        clock: time for rates.
+        rng: varies the times at which clients are asked to come back.
+        new_id: makes correlation ids.
+        authorizer: decides who may call what; by default what the configuration says of anonymous callers.
+
+    Must be made on the event loop that it runs on.
+
+    Raises:
+        ConfigError: the TLS files cannot be used.
+    """
+
+    def __init__(
+        self,
+        config: KernelConfig,
+        servicers: Sequence[Registration],
+        *,
+        telemetry: Telemetry,
+        clock: Clock,
+        rng: random.Random,
+        new_id: Callable[[], str],
+        authorizer: Authorizer | None = None,
+    ) -> None:
+        self._config = config.server
+        self._credentials = server_credentials(config.server.tls) if config.server.tls.enabled else None
+        self._addresses: tuple[str, ...] = ()
+        self._stopped = False
+        self._health = HealthServicer()
+        self._drain = Drain(rng, exempt=frozenset({health_servicer.SERVICE}))
+        self._validate = Validate()
+        metrics = Metrics(telemetry.meter)
+        interceptors: list[Interceptor] = [
+            metrics,
+            self._drain,
+            Authenticate(certificates=config.server.tls.client_auth == "required"),
+            Authorize(authorizer or AnonymousRules(config.anonymous_access)),
+            Limits(config.limits, clock),
+            self._validate,
+        ]
+        if telemetry.tracer is not None:
+            interceptors.insert(0, Trace(telemetry.tracer))
+        self._edge = Edge(interceptors, Errors(new_id, self._drain.refusal), metrics)
+        self._add([*servicers, *self._own_servicers()])
+        self._server = aio.server(handlers=[self._edge], options=channel_options(config.server, config.limits))
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where it listens, with the ports that the system chose. Empty before `start`."""
+        return self._addresses
+
+    async def start(self) -> None:
+        """Binds every address and answers, health with NOT_SERVING.
+
+        Raises:
+            ConfigError: an address is taken or cannot be bound. Nothing is left bound.
+        """
+        try:
+            self._addresses = tuple(self._bind(index, address) for index, address in enumerate(self._config.addresses))
+        except ConfigError:
+            await self._server.stop(None)
+            raise
+        await self._server.start()
+
+    def serving(self) -> None:
+        """Turns health SERVING: the store and the views are ready."""
+        self._health.serving()
+
+    async def drain(self) -> None:
+        """Turns health NOT_SERVING, refuses new calls, ends streams at once and unary calls after the grace.
+
+        Returns when no call is left.
+        """
+        self._health.stop(self._drain.refusal())
+        await self._drain.drain(self._config.drain_grace)
+
+    async def stop(self) -> None:
+        """Drains, closes every connection and lets go of the addresses. Idempotent."""
+        if self._stopped:
+            return
+        self._stopped = True
+        if not self._drain.stopping:
+            await self.drain()
+        await self._server.stop(_FLUSH_SECONDS)
+
+    def _own_servicers(self) -> list[Registration]:
+        from envoy.service.status.v3 import csds_pb2_grpc
+
+        return [
+            (health_pb2_grpc.add_HealthServicer_to_server, self._health),
+            (channelz_pb2_grpc.add_ChannelzServicer_to_server, channelz.aio.ChannelzServicer()),
+            (csds_pb2_grpc.add_ClientStatusDiscoveryServiceServicer_to_server, CsdsServicer()),
+        ]
+
+    def _add(self, servicers: Sequence[Registration]) -> None:
+        for add, servicer in servicers:
+            add(servicer, self._edge)
+        names = (*self._edge.services, reflection.SERVICE_NAME)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection.aio.ReflectionServicer(names), self._edge)
+        self._health.cover(names)
+        self._validate.warm(names)
+
+    def _bind(self, index: int, address: str) -> str:
+        key = f"server.addresses[{index}]"
+        if address.startswith(_UNIX):
+            if _answers(address.removeprefix(_UNIX)):
+                raise ConfigError(f"{key}: {address} is taken: another process answers there")
+            self._listen(key, address, secure=False)
+            return address
+        port = self._listen(key, address, secure=self._credentials is not None)
+        return f"{address.rpartition(':')[0]}:{port}"
+
+    def _listen(self, key: str, address: str, *, secure: bool) -> int:
+        try:
+            if secure and self._credentials is not None:
+                return self._server.add_secure_port(address, self._credentials)
+            return self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise ConfigError(
+                f"{key}: {address} cannot be bound; it is taken, or no address of this machine"
+            ) from error
+
+
+def _answers(path: str) -> bool:
+    """Whether somebody listens on a Unix socket: gRPC would take its place without a word."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+        return True

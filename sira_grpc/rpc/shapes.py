@@ -1,0 +1,144 @@
+"""The wrappers around servicer methods, one for each shape of call, that put them behind the interceptors.
+
+Requests arrive here as bytes and responses leave as bytes: so a request that cannot be read is an error like any other,
+and a stream that fans out may yield bytes that it serialized once for everybody.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Protocol
+
+import grpc
+from google.protobuf.message import Message
+from grpc import aio
+
+from sira_grpc.rpc.call import Call, Context, Handler, Method
+
+
+class Chain(Protocol):
+    """What a wrapper calls around a servicer method."""
+
+    def open(self, method: Method, context: Context) -> Call:
+        """Makes the call the current one. Followed by exactly one `close`."""
+
+    def enter(self, call: Call) -> None:
+        """Enters the interceptors."""
+
+    def accept(self, call: Call, data: bytes) -> Message:
+        """Reads a message of the client and shows it to the interceptors."""
+
+    async def fail(self, call: Call, error: BaseException) -> None:
+        """Aborts the call, by raising; or returns, if the error is to go on."""
+
+    def close(self, call: Call) -> None:
+        """Leaves the interceptors that were entered."""
+
+
+class RequestStream:
+    """The messages of a client, each checked before the servicer sees it. Ends when the client half-closes."""
+
+    __slots__ = ("_call", "_chain", "_read")
+
+    def __init__(self, chain: Chain, call: Call) -> None:
+        self._chain = chain
+        self._call = call
+        self._read = call.context.read
+
+    def __aiter__(self) -> AsyncIterator[Message]:
+        """Returns itself: there is one stream."""
+        return self
+
+    async def __anext__(self) -> Message:
+        """Reads the next message."""
+        data = await self._read()
+        if data is aio.EOF:
+            raise StopAsyncIteration
+        return self._chain.accept(self._call, data)
+
+
+def wrap(chain: Chain, method: Method, handler: Handler) -> Handler:
+    """Returns the handler that grpc.aio is given for a servicer method.
+
+    Raises:
+        TypeError: the method is neither a coroutine function with one response nor an async generator with many.
+    """
+    behavior = _behavior(handler)
+    if handler.response_streaming:
+        if not inspect.isasyncgenfunction(behavior):
+            raise TypeError(f"{method.name} streams responses and must be an async generator")
+        function: Callable[..., Any] = _streaming(chain, method, behavior, reads=handler.request_streaming)
+    else:
+        if not inspect.iscoroutinefunction(behavior):
+            raise TypeError(f"{method.name} must be a coroutine function")
+        function = _single(chain, method, behavior, reads=handler.request_streaming)
+    return _FACTORIES[handler.request_streaming, handler.response_streaming](function)
+
+
+_FACTORIES: dict[tuple[bool, bool], Callable[[Any], Handler]] = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
+
+
+def _behavior(handler: Handler) -> Callable[..., Any]:
+    behavior = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+    if behavior is None:
+        raise TypeError("a method handler without a method")
+    return behavior
+
+
+def _single(
+    chain: Chain, method: Method, behavior: Callable[[Any, Context], Awaitable[Any]], *, reads: bool
+) -> Callable[[Any, Context], Awaitable[bytes]]:
+    """Wraps a method that answers once; `reads` says that the client streams."""
+    serialize = method.serialize
+
+    async def handle(data: Any, context: Context) -> bytes:
+        call = chain.open(method, context)
+        try:
+            chain.enter(call)
+            request = RequestStream(chain, call) if reads else chain.accept(call, data)
+            response = await behavior(request, context)
+            return response if type(response) is bytes else serialize(response)
+        except BaseException as error:
+            await chain.fail(call, error)
+            raise
+        finally:
+            chain.close(call)
+
+    return handle
+
+
+def _streaming(
+    chain: Chain, method: Method, behavior: Callable[[Any, Context], Any], *, reads: bool
+) -> Callable[[Any, Context], Awaitable[None]]:
+    """Wraps a method that streams; `reads` says that the client streams too.
+
+    It writes by itself, where an async generator would hand its messages to gRPC: gRPC neither closes a generator that
+    is cancelled while a message is written, nor ends its stream, so that a client slow to read would survive a drain.
+    """
+    serialize = method.serialize
+
+    async def handle(data: Any, context: Context) -> None:
+        call = chain.open(method, context)
+        write = context.write
+        try:
+            chain.enter(call)
+            request = RequestStream(chain, call) if reads else chain.accept(call, data)
+            responses = behavior(request, context)
+            try:
+                async for response in responses:
+                    await write(response if type(response) is bytes else serialize(response))
+            finally:
+                await responses.aclose()
+        except BaseException as error:
+            await chain.fail(call, error)
+            raise
+        finally:
+            chain.close(call)
+
+    return handle

@@ -81,7 +81,9 @@ class BlobArea:
                 case FinishJob():
                     self._finish(db, job)
                 case AbandonJob():
-                    self._forget(db, job.blob)
+                    # Once it is finished, it may be somebody else's too.
+                    if db.execute("SELECT 1 FROM blob WHERE id = ? AND digest IS NULL", (job.blob,)).fetchone():
+                        self._forget(db, job.blob)
                 case DeleteBlobJob():
                     found = db.execute("SELECT id FROM blob WHERE digest = ?", (job.digest,)).fetchone()
                     if found:

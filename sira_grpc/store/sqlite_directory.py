@@ -29,13 +29,13 @@ class DataDirectory:
         try:
             _create(path)
             lock = os.open(path / "sira.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                _lock(path, lock)
+            except BaseException:
+                os.close(lock)
+                raise
         except OSError as error:
             raise unavailable(path, f"the directory cannot be written ({error.strerror})") from error
-        try:
-            _lock(path, lock)
-        except BaseException:
-            os.close(lock)
-            raise
         return cls(path, lock)
 
     def release(self) -> None:
@@ -66,8 +66,5 @@ def _lock(path: Path, lock: int) -> None:
             f"the store at {path} is in use by process {holder}: stop it, or choose another data directory",
             metadata={"path": str(path), "pid": holder},
         ) from error
-    try:
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-    except OSError as error:
-        raise unavailable(path, f"the directory cannot be written ({error.strerror})") from error
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)

@@ -38,12 +38,11 @@ def translate(error: Exception, path: Path) -> SiraError:
     """Returns what an error that SQLite or the engine raised means, as the Store protocol has it."""
     if isinstance(error, SiraError):
         return error
-    # Only SQLite itself sets a code; without one it is Python's sqlite3 that could not decode a text.
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT if _undecodable(error) else sqlite3.SQLITE_ERROR)
-    if code & 0xFF in _DAMAGED:
+    # Without a code it is not SQLite itself: Python could not decode a text, or what a row holds is not what it should.
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None and isinstance(error, (sqlite3.OperationalError, ValueError)):
         return corrupt(path, str(error))
-    return unavailable(path, f"{_TROUBLES.get(code & 0xFF, 'the engine failed')} ({error})")
-
-
-def _undecodable(error: Exception) -> bool:
-    return isinstance(error, sqlite3.OperationalError) and "decode" in str(error)
+    primary = (code or sqlite3.SQLITE_ERROR) & 0xFF
+    if primary in _DAMAGED:
+        return corrupt(path, str(error))
+    return unavailable(path, f"{_TROUBLES.get(primary, 'the engine failed')} ({error})")

@@ -47,6 +47,9 @@ def _header_is_sound(header: bytes) -> bool:
 
 def _recovered_frames(index: Path) -> int:
     """Reads mxFrame of the first of the two index headers: how many frames recovery has found good."""
+    if not index.exists():
+        # The file's header says that there is no log.
+        return 0
     with index.open("rb") as file:
         frames: int = struct.unpack("=16xI", file.read(20))[0]
     return frames

@@ -9,6 +9,7 @@ from sira_grpc.cli.commands import Addr, ContextName, GlobalOptions, Output, Tim
 from sira_grpc.cli.dev import dev
 from sira_grpc.cli.drain import drain
 from sira_grpc.cli.events import events
+from sira_grpc.cli.register import register
 from sira_grpc.cli.resolve import resolve
 from sira_grpc.cli.status import status
 from sira_grpc.cli.up import up
@@ -39,7 +40,7 @@ def options(
 RUN, USE, LOOK = "Run a kernel", "Use the registry", "Look after the registry"
 for function, panel in ((dev, RUN), (up, RUN), (status, RUN)):
     app.command(rich_help_panel=panel)(function)
-for function in (resolve, watch):
+for function in (register, resolve, watch):
     app.command(rich_help_panel=USE)(function)
 for noun, group in (("namespaces", namespaces), ("services", services), ("endpoints", endpoints), ("leases", leases)):
     app.add_typer(group.app, name=noun, rich_help_panel=LOOK)

@@ -59,7 +59,6 @@ def set_context(
     ca_file: Annotated[str | None, typer.Option(help="PEM file of the authorities to verify the server with.")] = None,
     cert_file: Annotated[str | None, typer.Option(help="PEM file of the client's certificate chain.")] = None,
     key_file: Annotated[str | None, typer.Option(help="PEM file of the client's private key.")] = None,
-    server_name: Annotated[str | None, typer.Option(help="The name in the server's certificate.")] = None,
     namespace: Annotated[str | None, typer.Option("--namespace", "-n", help="The namespace of short names.")] = None,
 ) -> None:
     """Add a context, or change what is given of one. The first one becomes the current one."""
@@ -70,7 +69,6 @@ def set_context(
         "ca_file": ca_file,
         "cert_file": cert_file,
         "key_file": key_file,
-        "server_name": server_name,
         "namespace": namespace,
     }
     changes = {key: value for key, value in given.items() if value is not None}

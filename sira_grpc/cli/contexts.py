@@ -12,6 +12,7 @@ from sira_grpc.cli.exits import ExitCode
 from sira_grpc.cli.failures import Failure
 
 DEFAULT_ADDR = "127.0.0.1:7400"
+PEM_FILES = ("ca_file", "cert_file", "key_file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +27,13 @@ class Context:
     """PEM file of the client's certificate chain. Empty: none is shown."""
     key_file: str = ""
     """PEM file of the client's private key."""
-    server_name: str = ""
-    """The name that the server's certificate must have. Empty: the host of addr."""
     namespace: str = "default"
     """The namespace of short names."""
 
     @property
     def plaintext(self) -> bool:
         """Whether to connect without TLS: only ever on this machine."""
-        tls = self.ca_file or self.cert_file or self.key_file or self.server_name
+        tls = self.ca_file or self.cert_file or self.key_file
         host = self.addr.rpartition(":")[0].strip("[]")
         local = self.addr.startswith("unix:") or host in {"localhost", "::1"} or host.startswith("127.")
         return local and not tls
@@ -132,10 +131,11 @@ def choose(addr: str | None, name: str | None, environment: Mapping[str, str]) -
     context = file.get(name) if name else Context()
     files = {
         key: environment[variable]
-        for key in ("ca_file", "cert_file", "key_file", "server_name", "namespace")
+        for key in (*PEM_FILES, "namespace")
         if environment.get(variable := f"SIRA_{key.upper()}")
     }
-    return replace(context, **({"addr": addr} if addr else {}), **files)
+    chosen = replace(context, **({"addr": addr} if addr else {}), **files)
+    return replace(chosen, **{key: os.path.expanduser(getattr(chosen, key)) for key in PEM_FILES})
 
 
 def _parse(path: Path, name: object, data: Any) -> Context:

@@ -53,16 +53,16 @@ def explain_rpc(error: grpc.RpcError, address: str = "") -> Failure:
     """
     status: Any = error  # a grpc.Call, which the types of grpc do not say of its errors
     name = status.code().name
-    message, reason = status.details() or "no explanation", getattr(error, "reason", None)
+    message, reason = status.details() or "no explanation", getattr(error, "reason", "")
     for detail in _details(status):
         reason = getattr(detail, "reason", None) or reason
         for violation in getattr(detail, "field_violations", ()):
             if violation.field not in message:
                 message += f"; {violation.field}: {violation.description}"
-    if name == "UNAVAILABLE" and reason is None:
+    if name == "UNAVAILABLE" and not reason:
         why = message.rpartition("last error: ")[2].removeprefix("UNKNOWN: ")
         return Failure(f"cannot reach a kernel at {address or 'its address'}: {why}", ExitCode.UNAVAILABLE)
-    if name == "DEADLINE_EXCEEDED" and reason is None:
+    if name == "DEADLINE_EXCEEDED" and not reason:
         message = "no answer in time; --timeout gives it longer"
     return Failure(f"{message} [{reason or name}]", STATUS_EXITS.get(name, ExitCode.ERROR))
 

@@ -75,8 +75,7 @@ class Session:
             private_key=_read("key_file", context.key_file),
             certificate_chain=_read("cert_file", context.cert_file),
         )
-        override = [("grpc.ssl_target_name_override", context.server_name)] if context.server_name else []
-        return grpc.secure_channel(context.addr, credentials, options=override)
+        return grpc.secure_channel(context.addr, credentials)
 
     @property
     def kernel(self) -> KernelServiceStub:
@@ -158,6 +157,6 @@ def _read(key: str, path: str) -> bytes | None:
     if not path:
         return None
     try:
-        return Path(path).expanduser().read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
         raise Failure(f"{key}: {error}", ExitCode.USAGE) from error

@@ -92,6 +92,12 @@ def test_without_anything_it_is_the_default(tmp_path: Path) -> None:
     assert choose(None, None, {"XDG_CONFIG_HOME": str(tmp_path)}) == Context(DEFAULT_ADDR)
 
 
+def test_the_files_may_be_in_the_home_of_the_user() -> None:
+    assert choose("h:1", None, {"SIRA_CONFIG": "/none", "SIRA_CA_FILE": "~/ca.pem"}).ca_file == str(
+        Path.home() / "ca.pem"
+    )
+
+
 def test_where_the_file_is(tmp_path: Path) -> None:
     assert file_path({"SIRA_CONFIG": "x.yaml", "XDG_CONFIG_HOME": "y"}) == Path("x.yaml")
     assert file_path({"XDG_CONFIG_HOME": "y"}) == Path("y/sira/config.yaml")
@@ -109,7 +115,6 @@ def test_where_the_file_is(tmp_path: Path) -> None:
         (Context("10.0.0.1:1"), False),
         (Context("localhost.example.org:1"), False),
         (Context("127.0.0.1:1", ca_file="ca.pem"), False),
-        (Context("127.0.0.1:1", server_name="sira"), False),
     ],
 )
 def test_plaintext_is_for_this_machine_only(context: Context, plaintext: bool) -> None:

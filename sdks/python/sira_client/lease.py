@@ -7,7 +7,7 @@ import enum
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
 from sira.registry.v1.endpoint_pb2 import Endpoint
@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 
 _KEY_IS_VOID = frozenset({"LEASE_NOT_FOUND", "LEASE_NOT_YOURS"})
 
+T = TypeVar("T")
 HoldLeaseCall: TypeAlias = grpc.aio.StreamStreamCall[HoldLeaseRequest, HoldLeaseResponse]
 
 
@@ -103,16 +104,14 @@ class LeaseHolder:
         while self.state not in FINAL:
             member = self._link.member
             lost = await self._hold(member, backoff)
-            if self._release.is_set():
+            if lost is not None and not self._release.is_set():
+                self._settle(lost)
+                self._link.leave(member)
+                await self._pause(backoff.next(lost.retry_after))
+            if self._release.is_set() and self.state not in FINAL:
                 if lost is not None:
                     await self._revoke()
                 self._become(RegistrationState.RELEASED, None)
-                return
-            assert lost is not None, "a lease is let go only when that is asked for"
-            self._settle(lost)
-            self._link.leave(member)
-            if self.state not in FINAL:
-                await self._pause(backoff.next(lost.retry_after))
 
     async def _hold(self, member: Member, backoff: Backoff) -> SiraError | None:
         """Opens a stream and stays on it. Returns why it was lost, or None if the lease was given back."""
@@ -121,7 +120,7 @@ class LeaseHolder:
             with suppress(asyncio.InvalidStateError):  # the call is over already: reading says why
                 await call.write(self._first_request())
             async with asyncio.timeout(self._settings.default_timeout):
-                response = await call.read()
+                response = await self._unless_released(asyncio.create_task(call.read()))
             if not isinstance(response, HoldLeaseResponse):
                 return UnavailableError("the kernel ended the stream of the lease")
             backoff.reset()
@@ -143,8 +142,8 @@ class LeaseHolder:
             grpc.aio.AioRpcError: the stream was lost.
             TimeoutError: the kernel did not confirm the release in time.
         """
-        ended = asyncio.get_running_loop().create_task(_end(call))
-        released = asyncio.get_running_loop().create_task(self._release.wait())
+        ended = asyncio.create_task(_end(call))
+        released = asyncio.create_task(self._release.wait())
         try:
             await asyncio.wait({ended, released}, return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
@@ -157,14 +156,19 @@ class LeaseHolder:
         finally:
             await _drop(ended, released)
 
-    async def _pause(self, delay: float) -> None:
-        """Waits before the next attempt, or until the lease is to be released."""
-        slept = asyncio.get_running_loop().create_task(self._settings.clock.sleep(delay))
-        released = asyncio.get_running_loop().create_task(self._release.wait())
+    async def _unless_released(self, task: asyncio.Task[T]) -> T | None:
+        """Waits for a task and returns its result; None, with the task cancelled, if the release is asked for first."""
+        released = asyncio.create_task(self._release.wait())
         try:
-            await asyncio.wait({slept, released}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({task, released}, return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else None
         finally:
-            await _drop(slept, released)
+            await _drop(task, released)
+
+    async def _pause(self, delay: float) -> None:
+        """Waits before the next attempt, if there is to be one."""
+        if self.state not in FINAL:
+            await self._unless_released(asyncio.create_task(self._settings.clock.sleep(delay)))
 
     async def _revoke(self) -> None:
         """Gives the lease back without a stream. If that fails too, it ends with its TTL."""

@@ -65,6 +65,7 @@ class LoadReporter:
 
     async def _send(self, call: grpc.aio.StreamUnaryCall[ReportLoadRequest, ReportLoadResponse], key: str) -> None:
         """Sends figures as they come, and again where they stay the same, while the lease is this one."""
+        call.add_done_callback(lambda _: self._news.set())  # a stream that is lost is found out by writing to it
         while self._lease_key() == key:
             self._news.clear()
             await call.write(ReportLoadRequest(loads=[self._load] if self._load else []))

@@ -100,6 +100,10 @@ class Registration:
         """Whether it was begun and has ended."""
         return bool(self._tasks) and all(task.done() for task in self._tasks)
 
+    async def changed(self) -> None:
+        """Waits for the next change of `state` or `error`."""
+        await self._holder.changed()
+
     async def wait_for(self, *states: RegistrationState) -> RegistrationState:
         """Waits until the registration is in one of these states, and returns which.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import ssl
 
@@ -10,8 +11,8 @@ from sira.registry.v1.health_check_pb2 import HealthState
 
 from sira_grpc.registry.probe_api import ProbeResult
 
-OWN_LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
-"""Errors that say that this machine has run out of something: no evidence against the endpoint."""
+_OWN_LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+"""Errors that say that this machine has run out of something."""
 
 _BY_ERRNO = {
     errno.ECONNREFUSED: "connection refused",
@@ -34,24 +35,21 @@ def bad(cause: str) -> ProbeResult:
     return ProbeResult(HealthState.HEALTH_STATE_NOT_SERVING, cause)
 
 
-def no_evidence(cause: str) -> ProbeResult:
-    """The kernel could not probe, which says nothing of the endpoint."""
-    return ProbeResult(HealthState.HEALTH_STATE_UNKNOWN, cause)
-
-
 def no_answer(timeout: float) -> ProbeResult:
     """The time was over."""
     return bad(f"no answer within {timeout:g}s")
 
 
 def connection_failed(error: OSError) -> ProbeResult:
-    """A connection could not be made, or broke."""
-    if error.errno in OWN_LIMITS and not isinstance(error, socket.gaierror):
-        return no_evidence(f"the kernel cannot connect: {error.strerror}")
+    """A connection could not be made, or broke. What this machine lacks is no evidence against the endpoint."""
+    if error.errno in _OWN_LIMITS and not isinstance(error, socket.gaierror):
+        return ProbeResult(HealthState.HEALTH_STATE_UNKNOWN, f"the kernel cannot connect: {os.strerror(error.errno)}")
     if isinstance(error, ssl.SSLCertVerificationError):
         return bad(f"certificate not trusted: {error.verify_message}")
     if isinstance(error, ssl.SSLError):
         return bad("TLS handshake failed")
     if isinstance(error, socket.gaierror):
         return bad("host name cannot be resolved")
-    return bad(_BY_ERRNO.get(error.errno or 0, "connection failed"))
+    if error.errno is None:
+        return bad("connection failed")
+    return bad(_BY_ERRNO.get(error.errno) or f"connection failed: {os.strerror(error.errno)}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections.abc import AsyncGenerator
 
 import grpc
@@ -10,7 +12,7 @@ from grpc_health.v1 import health_pb2
 from sira.registry.v1.endpoint_pb2 import Endpoint
 from sira.registry.v1.health_check_pb2 import HealthState
 
-from sira_grpc.probes.causes import bad, connection_failed, no_answer, no_evidence
+from sira_grpc.probes.causes import bad, connection_failed, no_answer
 from sira_grpc.probes.channels import Channels, Connection, Target
 from sira_grpc.probes.dialing import Dialer
 from sira_grpc.registry.probe_api import ProbeResult, probe_timeout
@@ -38,7 +40,7 @@ _UNAVAILABLE = (
     ("connection reset", "connection reset"),
 )
 """gRPC has one status for all of these; what happened is in its text only."""
-_OWN_LIMIT = "too many open files"
+_OWN_LIMIT = os.strerror(errno.EMFILE).lower()
 
 
 class GrpcProbe:
@@ -126,7 +128,7 @@ class GrpcProbe:
             return bad(f"server answers {code.name}")
         details = (error.details() or "").lower()
         if _OWN_LIMIT in details:
-            return no_evidence("the kernel cannot connect: too many open files")
+            return connection_failed(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
         return bad(next((cause for text, cause in _UNAVAILABLE if text in details), "server answers UNAVAILABLE"))
 
 

@@ -67,8 +67,6 @@ class _Answer(asyncio.Protocol):
         self.status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     def data_received(self, data: bytes) -> None:
-        if self.status.done():
-            return
         try:
             self._parser.feed_data(data[: self._left])
         except httptools.HttpParserUpgrade:
@@ -82,7 +80,7 @@ class _Answer(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """Called by the parser. An interim answer (1xx) is followed by the one that counts."""
         status = self._parser.get_status_code()
-        if status >= 200 or status == 101:
+        if (status >= 200 or status == 101) and not self.status.done():
             self.status.set_result(status)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -29,9 +29,10 @@ class TrustRoots:
             return cls(ssl.create_default_context(), grpc.ssl_channel_credentials())
         try:
             pem = tls_ca_file.read_bytes()
-            context = ssl.create_default_context(cadata=pem.decode("ascii"))
         except OSError as error:
             raise ConfigError(f"tls_ca_file: cannot read {tls_ca_file}: {error.strerror}") from error
-        except ValueError as error:  # ssl.SSLError is an OSError; this is what is not text
-            raise ConfigError(f"tls_ca_file: {tls_ca_file} is not a PEM file") from error
+        try:
+            context = ssl.create_default_context(cadata=pem.decode("ascii") or "empty")
+        except (ssl.SSLError, ValueError) as error:
+            raise ConfigError(f"tls_ca_file: {tls_ca_file} is not a PEM file of certificates") from error
         return cls(context, grpc.ssl_channel_credentials(root_certificates=pem))

@@ -125,7 +125,8 @@ class ProbedChecks:
         urgent, again = check.urgent_probe, check.urgent
         if result is None or _is_no_evidence(result):
             self._note_blind(result)
-            result = None
+            if check.thresholds.state != HealthState.HEALTH_STATE_STARTING:
+                result = None
         else:
             self._blind = False
             again = again and _is_good(result)

@@ -22,7 +22,7 @@ class ProbeResult:
     state: SERVING, NOT_SERVING or UNKNOWN; STARTING from a TTL report only.
     cause: why, short and for people.
     authoritative: the server itself said so, hence thresholds are skipped. An UNKNOWN that is not authoritative is no
-        evidence (the kernel itself could not probe) and changes nothing.
+        evidence (the kernel itself could not probe) and changes nothing but STARTING.
     """
 
     state: HealthState.ValueType

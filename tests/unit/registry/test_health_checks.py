@@ -72,6 +72,17 @@ async def test_a_probe_that_could_not_be_made_changes_nothing(caplog: pytest.Log
     await bench.checks.close()
 
 
+async def test_a_probe_that_could_not_be_made_says_why_an_endpoint_does_not_start() -> None:
+    bench = Bench()
+    bench.checks.set(tcp_endpoint())
+    blind = ProbeResult(UNKNOWN, "the kernel cannot connect: Too many open files")
+    await bench.answer(blind)
+    await bench.next_round(blind)
+    await bench.next_round(BAD)
+    assert bench.reports == [("e1", blind), ("e1", BAD)]
+    await bench.checks.close()
+
+
 async def test_a_prober_that_breaks_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:
     bench = Bench()
     bench.checks.set(tcp_endpoint(state=SERVING))

@@ -99,6 +99,6 @@ def _fitting(violations: tuple[FieldViolation, ...]) -> Iterator[BadRequest.Fiel
 
 
 def _cut(text: str, size: int) -> str:
-    """The text, cut to a size in UTF-8 bytes."""
+    """The text, cut to a size in UTF-8 bytes. What is no Unicode, which Python's strings may hold, becomes `?`."""
     data = text.encode(errors="replace")
-    return text if len(data) <= size else data[: size - 3].decode(errors="ignore") + "..."
+    return data.decode() if len(data) <= size else data[: size - 3].decode(errors="ignore") + "..."

@@ -36,6 +36,11 @@ class Limits(Interceptor):
         # In the order in which they became idle. Empty without a rate: then there is nothing to remember of them.
         self._idle: dict[str, _Usage] = {}
 
+    @property
+    def callers(self) -> int:
+        """Callers that are remembered."""
+        return len(self._busy) + len(self._idle)
+
     def enter(self, call: Call) -> None:
         """Counts the call, or refuses it."""
         caller = call.caller

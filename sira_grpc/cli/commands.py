@@ -77,11 +77,10 @@ class GlobalOptions:
             Failure: an option, a variable or the file of contexts cannot be used.
         """
         wait = self.timeout or environment.get("SIRA_TIMEOUT") or "10s"
-        return Session(
-            contexts.choose(self.addr, self.context, environment),
-            self.printer(environment),
-            durations.parse(wait, "--timeout").total_seconds(),
-        )
+        timeout = durations.parse(wait, "--timeout").total_seconds()
+        if not timeout:
+            raise Failure("--timeout: must be above 0", ExitCode.USAGE)
+        return Session(contexts.choose(self.addr, self.context, environment), self.printer(environment), timeout)
 
 
 def connected(command: Callable[Concatenate[Session, P], None]) -> Callable[..., None]:

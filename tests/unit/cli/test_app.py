@@ -68,6 +68,7 @@ def test_options_may_stand_before_the_command_or_after_it(monkeypatch: pytest.Mo
     [
         ("SIRA_OUTPUT", "xml", "SIRA_OUTPUT: 'xml' is none of table, json, yaml"),
         ("SIRA_TIMEOUT", "soon", "--timeout: 'soon' is no duration"),
+        ("SIRA_TIMEOUT", "0", "--timeout: must be above 0"),
         ("SIRA_CONTEXT", "x", "context 'x' is not there"),
         ("SIRA_CA_FILE", "/nowhere/ca.pem", "ca_file: "),
     ],

@@ -31,5 +31,5 @@ async def until(ended: Callable[[], asyncio.Future[None] | None], requests: Asyn
                 return
             yield request
     finally:
-        if reading is not None and not reading.done():
-            reading.cancel()
+        if reading is not None and not reading.cancel() and not reading.cancelled():
+            reading.exception()  # whoever ended the stream does not care how its last read ended

@@ -1,0 +1,1 @@
+"""Benchmarks: each measures one subsystem beside its floor and its peers, in one run."""

@@ -1,0 +1,1 @@
+"""The registry beside a bare grpc.aio server and beside etcd."""

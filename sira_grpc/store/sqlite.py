@@ -25,15 +25,19 @@ from sira_grpc.store.sqlite_state_area import StateArea, newest_revision
 from sira_grpc.store.sqlite_writer import GroupWriter
 
 HISTORY_LIMIT = 100_000
+RING_BYTES = 8 << 20
 
 
-async def open_sqlite(path: Path, *, clock: Clock, history_limit: int = HISTORY_LIMIT) -> SqliteStore:
+async def open_sqlite(
+    path: Path, *, clock: Clock, history_limit: int = HISTORY_LIMIT, ring_bytes: int = RING_BYTES
+) -> SqliteStore:
     """Opens the store in a data directory, which is created if it is missing.
 
     Args:
         path: the directory; it belongs to one store at a time.
         clock: dates the log frames. It is asked in the writer's thread.
         history_limit: commits that stay watchable at least; older ones are compacted away in the background.
+        ring_bytes: how much of the newest history is kept in memory, so that a watch which keeps up reads no disk.
 
     Raises:
         StoreUnavailable: the directory cannot be written, is held by another process or store (metadata `pid`), or was
@@ -43,7 +47,7 @@ async def open_sqlite(path: Path, *, clock: Clock, history_limit: int = HISTORY_
     if history_limit < 1:
         raise ValueError(f"history_limit is {history_limit}: must be at least 1")
     opened = await asyncio.to_thread(_open, path)
-    return SqliteStore(opened, clock, history_limit)
+    return SqliteStore(opened, clock, history_limit, ring_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +92,14 @@ class SqliteStore:
 
     engine = "sqlite"
 
-    def __init__(self, opened: _Opened, clock: Clock, history_limit: int) -> None:
+    def __init__(self, opened: _Opened, clock: Clock, history_limit: int, ring_bytes: int) -> None:
         path = opened.directory.path
         self._directory = opened.directory
         self._readers = Readers(path, opened.readers)
         self._writer = GroupWriter(opened.db, path, opened.garbage)
-        self._feed = Feed(path, self._readers, revision=opened.revision, compacted=opened.compacted)
+        self._feed = Feed(
+            path, self._readers, revision=opened.revision, compacted=opened.compacted, ring_bytes=ring_bytes
+        )
         state = StateArea(self._feed, opened.garbage, history_limit=history_limit)
         self._state = SqliteState(path, self._writer, self._readers, state, self._feed)
         self._log = SqliteLog(path, self._writer, self._readers, LogArea(clock, opened.garbage))

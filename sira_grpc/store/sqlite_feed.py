@@ -13,14 +13,11 @@ from sira_grpc.store.sqlite_history import PAGE_BYTES, HistoryPage, below, read_
 from sira_grpc.store.sqlite_readers import Readers
 from sira_grpc.store.validation import check_prefix
 
-RING_BYTES = 8 << 20
-"""How much of the newest history is kept in memory, so that a watch which keeps up never reads the disk."""
-
 
 class Feed:
     """What the event loop knows of the state's revisions. Used only there."""
 
-    def __init__(self, path: Path, readers: Readers, *, revision: int, compacted: int) -> None:
+    def __init__(self, path: Path, readers: Readers, *, revision: int, compacted: int, ring_bytes: int) -> None:
         self.revision = revision
         self.compacted = compacted
         self._path = path
@@ -28,6 +25,7 @@ class Feed:
         # Every commit after _floor up to _newest, by revision, with its size.
         self._ring: dict[int, tuple[Commit, int]] = {}
         self._ring_bytes = 0
+        self._ring_limit = ring_bytes
         self._floor = self._newest = revision
         self._changed = asyncio.Event()
         self._closed = False
@@ -41,7 +39,7 @@ class Feed:
         self._ring[commit.revision] = (commit, size)
         self._ring_bytes += size
         self._newest = commit.revision
-        while self._ring_bytes > RING_BYTES:
+        while self._ring_bytes > self._ring_limit:
             self._drop_oldest()
         self.learn(commit.revision)
 

@@ -1,0 +1,57 @@
+"""The engines that the contract suite runs on, each as something a test can open, lose hold of and open again."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Protocol
+
+from sira_grpc.clock import SystemClock
+from sira_grpc.store import Store, open_sqlite
+from sira_grpc.store.sqlite import RING_BYTES
+
+
+class Engine(Protocol):
+    """One store at a time, with data that outlives it until destroy()."""
+
+    async def open(self) -> Store:
+        """Opens the store on what has been written so far; empty at first."""
+
+    async def reopen(self) -> Store:
+        """Closes the store that is open and opens it again."""
+
+    async def destroy(self) -> None:
+        """Closes the store, if it is open, and forgets its data."""
+
+
+class SqliteEngine:
+    """The embedded engine, in a directory."""
+
+    ring_bytes = RING_BYTES
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._store: Store | None = None
+
+    async def open(self) -> Store:
+        self._store = await open_sqlite(self._path, clock=SystemClock(), ring_bytes=self.ring_bytes)
+        return self._store
+
+    async def reopen(self) -> Store:
+        await self._close()
+        return await self.open()
+
+    async def destroy(self) -> None:
+        await self._close()
+        shutil.rmtree(self._path, ignore_errors=True)
+
+    async def _close(self) -> None:
+        if self._store is not None:
+            await self._store.close()
+            self._store = None
+
+
+class RinglessSqliteEngine(SqliteEngine):
+    """The embedded engine, with nothing in memory: every watch reads the history from the file."""
+
+    ring_bytes = 0

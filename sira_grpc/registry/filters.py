@@ -13,7 +13,7 @@ from sira_grpc.errors import InvalidFilter
 _TERM = re.compile(
     r"""\s*(?P<path>[A-Za-z_][\w.-]*)\s*(?P<op>!=|=|:)\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>[^\s"]+))\s*"""
 )
-_AND = re.compile(r"AND(?=\s)")
+_AND = re.compile(r"AND\s")
 
 Predicate = Callable[[Message], bool]
 
@@ -26,7 +26,8 @@ def compile_filter(text: str, message: type[Message]) -> Predicate:
     """
     terms: list[Predicate] = []
     position = 0
-    while position < len(text.rstrip()):
+    text = text.strip()
+    while position < len(text):
         if terms:
             joint = _AND.match(text, position)
             if joint is None:

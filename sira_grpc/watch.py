@@ -47,8 +47,8 @@ class ChangeFeed:
         return sum(subscriber.position < revision for subscriber in tuple(self._subscribers))
 
     def touch(self, item: str, revision: int) -> None:
-        """Notes that an item was written."""
-        self._changed.pop(item, None)
+        """Notes that an item was written. A revision below the one that is noted already changes nothing of it."""
+        revision = max(self._changed.pop(item, 0), revision)
         self._changed[item] = revision
         self.revision = max(self.revision, revision)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from google.protobuf.field_mask_pb2 import FieldMask
 from sira.registry.v1.event_pb2 import EventType
 from sira.registry.v1.namespace_pb2 import Namespace
 from sira.registry.v1.service_pb2 import Service
 
 from sira_grpc.clock import Clock
-from sira_grpc.errors import AlreadyExists, NotEmpty
+from sira_grpc.errors import AlreadyExists, NotEmpty, ServiceNotFound
 from sira_grpc.registry import names
 from sira_grpc.registry.commits import Commits
 from sira_grpc.registry.entries import NamespaceEntry, ServiceEntry
@@ -19,6 +21,7 @@ from sira_grpc.registry.guards import DeletionGuard
 from sira_grpc.registry.registrar import Registrar
 from sira_grpc.registry.times import timestamp
 from sira_grpc.registry.view import RegistryView
+from sira_grpc.rules import check_rules
 from sira_grpc.store.api import ABSENT, Delete, Op, Put
 
 NAMESPACE_WRITABLE = ("description", "metadata")
@@ -130,6 +133,7 @@ class Catalog:
             message = Service()
             message.CopyFrom(entry.message)
             overwrite(message, service, mask, SERVICE_WRITABLE)
+            check_rules(message, within="service")  # a mask may take half of what is right as a whole only
             return [Put(names.service_key(name), self._restamped(message), entry.revision)]
 
         revision = await self._commits.run(self._commits.apply(plan))
@@ -151,21 +155,26 @@ class Catalog:
         return await self._commits.run(self._delete_service(name, etag, force=force, actor=actor))
 
     async def _delete_service(self, name: str, etag: str, *, force: bool, actor: str) -> int:
-        await self._guard.deleting(name)
-        try:
-            entry = self._view.service(name)
-            check_etag(etag, entry.revision, name)
-            if entry.endpoints and not force:
+        async with self._guard.deleting(name):
+
+            def checked() -> ServiceEntry:
+                entry = self._view.service(name)
+                check_etag(etag, entry.revision, name)
+                return entry
+
+            endpoints = tuple(checked().endpoints)
+            if endpoints and not force:
                 raise NotEmpty(
-                    f"{name} has {len(entry.endpoints)} endpoints; delete with force to remove them too",
+                    f"{name} has {len(endpoints)} endpoints; delete with force to remove them too",
                     metadata={"resource": name},
                 )
-            last = [Delete(names.service_key(name), entry.revision if etag else None)]
             revision = await self._registrar.remove(
-                tuple(entry.endpoints), "its service was deleted", actor=actor, then=last
+                endpoints,
+                "its service was deleted",
+                actor=actor,
+                belongs=lambda endpoint: True,
+                then=lambda: [Delete(names.service_key(name), checked().revision)],
             )
-        finally:
-            self._guard.deleted(name)
         self._events.record(EventType.EVENT_TYPE_DELETED, name, "deleted", revision=revision, actor=actor)
         return revision
 
@@ -179,20 +188,22 @@ class Catalog:
         return await self._commits.run(self._delete_namespace(name, etag, force=force, actor=actor))
 
     async def _delete_namespace(self, name: str, etag: str, *, force: bool, actor: str) -> int:
-        await self._guard.deleting(name)
-        try:
-            entry = self._view.namespace(name)
-            check_etag(etag, entry.revision, name)
-            if entry.services and not force:
+        async with self._guard.deleting(name):
+
+            def checked() -> NamespaceEntry:
+                entry = self._view.namespace(name)
+                check_etag(etag, entry.revision, name)
+                return entry
+
+            services = tuple(checked().services)
+            if services and not force:
                 raise NotEmpty(
-                    f"{name} has {len(entry.services)} services; delete with force to remove them too",
+                    f"{name} has {len(services)} services; delete with force to remove them too",
                     metadata={"resource": name},
                 )
-            for service in tuple(entry.services):
-                await self._delete_service(service, "", force=True, actor=actor)
-            ops: list[Op] = [Delete(names.namespace_key(name), entry.revision)]
-            revision = await self._commits.apply(lambda: ops)
-        finally:
-            self._guard.deleted(name)
+            for service in services:
+                with suppress(ServiceNotFound):  # somebody else deletes it too
+                    await self._delete_service(service, "", force=True, actor=actor)
+            revision = await self._commits.apply(lambda: [Delete(names.namespace_key(name), checked().revision)])
         self._events.record(EventType.EVENT_TYPE_DELETED, name, "deleted", revision=revision, actor=actor)
         return revision

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from sira_grpc.errors import Conflict
@@ -37,7 +38,7 @@ class Commits:
 
     async def close(self) -> None:
         """Waits for the commands under way."""
-        if self._tasks:
+        while self._tasks:
             await asyncio.wait(self._tasks)
 
     async def apply(self, plan: Callable[[], Sequence[Op]]) -> int:
@@ -53,14 +54,24 @@ class Commits:
             ops = plan()
             if not ops:
                 return self._view.revision
-            try:
-                revision = await self._store.commit(ops)
-            except Conflict:
-                await self._view.caught_up(self._store.revision)
-                continue
-            await self._view.caught_up(revision)
-            return revision
+            with suppress(Conflict):
+                return await self.write(ops)
         raise Conflict("other writes came in between too many times; try again", retry_after=0.1)
+
+    async def write(self, ops: Sequence[Op]) -> int:
+        """Commits operations and returns the revision, once the view shows it.
+
+        Raises:
+            Conflict: another write came in between. The view shows that one by now.
+            StoreUnavailable: the store cannot write. Nothing was changed.
+        """
+        try:
+            revision = await self._store.commit(ops)
+        except Conflict:
+            await self._view.caught_up(self._store.revision)
+            raise
+        await self._view.caught_up(revision)
+        return revision
 
 
 async def in_chunks(write: Callable[[Sequence[Op]], Awaitable[int]], groups: Sequence[Sequence[Op]], size: int) -> int:

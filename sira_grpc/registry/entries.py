@@ -61,12 +61,12 @@ class EndpointEntry:
         """Works out the status from the registration, the health and drain records and the lease."""
         health, drain = self.health, self.drain
         created = self.message.create_time
-        if health is not None and health.endpoint_create_time == created:
-            state, cause, since = health.state, health.cause, health.state_time
-        elif self.message.HasField("health_check"):
-            state, cause, since = HealthState.HEALTH_STATE_STARTING, "not checked yet", created
-        else:
+        if not self.message.HasField("health_check"):  # nothing will ever correct what an earlier check has found
             state, cause, since = HealthState.HEALTH_STATE_SERVING, "registered without a health check", created
+        elif health is not None and health.endpoint_create_time == created:
+            state, cause, since = health.state, health.cause, health.state_time
+        else:
+            state, cause, since = HealthState.HEALTH_STATE_STARTING, "not checked yet", created
         status = EndpointStatus(state=state, suspect=suspect, cause=cause, state_time=since)
         if state == HealthState.HEALTH_STATE_SERVING:
             status.serving_time.CopyFrom(since)
@@ -98,7 +98,8 @@ class ServiceEntry:
     feed: ChangeFeed
     endpoints: dict[str, EndpointEntry] = field(default_factory=dict)
     healthy: int = 0  # of them
-    generation: int = 0  # changes whenever the answer to a resolve may change
+    generation: int = 0  # changes whenever the answer to a resolve may change; none is given to two services
+    turn: int = -1  # of the last resolve, for policies that take turns
     encoded: dict[int, list[bytes]] = field(default_factory=dict)  # what Watch sends, by the position it starts from
     encoded_at: int = -1  # the generation that it was encoded from
 

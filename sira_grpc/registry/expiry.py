@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from sira.registry.v1.event_pb2 import EventType
 
@@ -26,8 +28,8 @@ from sira_grpc.registry.view import RegistryView
 from sira_grpc.store.api import Delete, Op
 
 SWEEP_SECONDS = 0.2
-PAUSED_SECONDS = 1.0
-CHUNK = 500
+CHUNK = 250
+"""Leases that are removed in one commit, at most."""
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +58,11 @@ class _Losses:
     paused_at: float | None = None
     paused_time_ns: int = 0
     overridden: bool = False  # it was paused up to the limit: not again until enough of them are back
+
+    @property
+    def watched(self) -> bool:
+        """Whether something is to be ended once enough of them are back."""
+        return self.paused_at is not None or self.overridden
 
 
 class Expiry:
@@ -103,7 +110,7 @@ class Expiry:
     async def sweep(self) -> None:
         """Removes what has run out and may go, and what has lost its owner."""
         self._forget_old()
-        for service in self.paused():
+        for service in [name for name, losses in self._losses.items() if losses.watched]:
             self._judge(service)
         due = [entry for entry in map(self._entry_of_due, self._leases.due()) if entry is not None]
         for service in {names.service_of(name) for entry in due for name in entry.endpoints}:
@@ -116,43 +123,37 @@ class Expiry:
 
     def _entry_of_due(self, lease: str) -> LeaseEntry | None:
         entry = self._view.leases.get(lease)
-        tenure = self._leases[lease]
-        if entry is not None and not tenure.writers:
-            return entry
-        if entry is None and not tenure.writers:
+        if entry is None and not self._leases[lease].writers:
             self._leases.forget(lease)  # its commit never came to be
-        else:
-            self._leases.postpone(lease, SWEEP_SECONDS)
-        return None
+        return entry
 
     def _may_go(self, entry: LeaseEntry) -> bool:
-        if any(self.paused_since(names.service_of(name)) is not None for name in entry.endpoints):
-            self._leases.postpone(entry.id, PAUSED_SECONDS)
-            return False
-        return True
+        return all(self.paused_since(names.service_of(name)) is None for name in entry.endpoints)
 
-    async def _expire(self, entries: list[LeaseEntry]) -> None:
-        now = self._clock.monotonic()
-        endpoints: list[str] = []
-        ops: list[Op] = []
-        for entry in entries:
-            self._leases[entry.id].closing = True
-            endpoints.extend(entry.endpoints)
-            ops.append(Delete(names.LEASES + entry.id))
+    async def _expire(self, entries: Sequence[LeaseEntry]) -> None:
+        # Each is looked at again: while others were removed, it may have been renewed.
+        going = {entry.id: entry for entry in entries if self._leases.close_if_due(entry.id)}
+        endpoints = [name for entry in going.values() for name in entry.endpoints]
         try:
-            await self._registrar.remove(endpoints, "its lease expired", kind=EventType.EVENT_TYPE_EXPIRED, then=ops)
+            await self._registrar.remove(
+                endpoints,
+                "its lease expired",
+                kind=EventType.EVENT_TYPE_EXPIRED,
+                belongs=lambda endpoint: endpoint.lease in going,
+                then=lambda: [Delete(names.LEASES + lease) for lease in going],
+            )
         finally:
-            for entry in entries:
-                if entry.id in self._view.leases:  # the store could not write it: to be tried again
-                    self._leases[entry.id].closing = False
-                    self._leases.postpone(entry.id, PAUSED_SECONDS)
+            for lease in going:
+                self._leases.reopen(lease)  # if the store could not write it: it comes up again
+        now = self._clock.monotonic()
         for name in endpoints:
             self._losses.setdefault(names.service_of(name), _Losses()).times.append(now)
 
     async def _sweep_orphans(self) -> None:
-        keys = list(self._view.orphans)[:CHUNK]
-        await self._commits.run(self._commits.apply(lambda: [Delete(key) for key in keys]))
-        self._view.orphans.difference_update(keys)
+        def plan() -> list[Op]:
+            return [Delete(key, revision) for key, revision in islice(self._view.orphans.items(), CHUNK)]
+
+        await self._commits.run(self._commits.apply(plan))
 
     def _judge(self, service: str) -> None:
         """Pauses or resumes the expiry of a service by what would go with it."""
@@ -189,5 +190,5 @@ class Expiry:
         for service, losses in list(self._losses.items()):
             while losses.times and losses.times[0] < horizon:
                 losses.times.popleft()
-            if not losses.times and losses.paused_at is None and not losses.overridden:
+            if not losses.times and not losses.watched:
                 del self._losses[service]

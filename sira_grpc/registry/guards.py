@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
-from sira_grpc.errors import ServiceNotFound
+from sira_grpc.errors import NamespaceNotFound, ServiceNotFound
 
 
 class DeletionGuard:
@@ -19,15 +19,16 @@ class DeletionGuard:
 
     @contextmanager
     def using(self, resources: Iterable[str]) -> Iterator[None]:
-        """Keeps names from being deleted until the block is left.
+        """Keeps names from being deleted while the block runs.
 
         Raises:
-            ServiceNotFound: one of them is being deleted now.
+            ServiceNotFound, NamespaceNotFound: one of them is being deleted now.
         """
         held = tuple(resources)
         for name in held:
             if name in self._deleting:
-                raise ServiceNotFound(f"{name} is being deleted", metadata={"resource": name})
+                kind = ServiceNotFound if "/services/" in name else NamespaceNotFound
+                raise kind(f"{name} is being deleted", metadata={"resource": name})
         for name in held:
             self._users[name] = self._users.get(name, 0) + 1
         try:
@@ -39,13 +40,20 @@ class DeletionGuard:
                     del self._users[name]
             self._released.set()
 
-    async def deleting(self, name: str) -> None:
-        """Refuses new users of a name and waits for those there are. To be ended with deleted()."""
+    @asynccontextmanager
+    async def deleting(self, name: str) -> AsyncIterator[None]:
+        """Refuses new users of a name, waits for those there are, and lets the block delete it: one block at a time."""
+        while name in self._deleting:
+            await self._change()
         self._deleting.add(name)
-        while name in self._users:
-            self._released.clear()
-            await self._released.wait()
+        try:
+            while name in self._users:
+                await self._change()
+            yield
+        finally:
+            self._deleting.discard(name)
+            self._released.set()
 
-    def deleted(self, name: str) -> None:
-        """Lets the name be used again, if it is still there."""
-        self._deleting.discard(name)
+    async def _change(self) -> None:
+        self._released.clear()
+        await self._released.wait()

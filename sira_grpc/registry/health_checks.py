@@ -39,7 +39,7 @@ class HealthChecks:
         max_per_second: int = 1000,
         call_later: CallLater = loop_call_later,
     ) -> None:
-        self._checked: dict[str, Endpoint] = {}
+        self._checked: dict[str, bytes] = {}
         self._ttl = TtlChecks(report, clock=clock, call_later=call_later)
         self._probed = ProbedChecks(
             prober,
@@ -58,18 +58,20 @@ class HealthChecks:
     def set(self, endpoint: Endpoint) -> None:
         """Begins to check an endpoint, going on from its `status.state`; one without a check is checked no more.
 
-        Where address, port and check are what they were, checking goes on as it is and the state handed in is ignored.
+        Where the registration, address, port and check are what they were, checking goes on as it is and the state
+        handed in is ignored.
         The first probe is at once, unless the name is new here and its state known, as after a restart of the kernel.
         """
         checked = _what_is_checked(endpoint)
+        written = checked.SerializeToString(deterministic=True)
         before = self._checked.get(endpoint.name)
-        if before == checked:
+        if before == written:
             return
         self.remove(endpoint.name)
         kind = checked.health_check.WhichOneof("kind")
         if kind is None:
             return
-        self._checked[endpoint.name] = checked
+        self._checked[endpoint.name] = written
         if kind == "ttl":
             self._ttl.set(checked, endpoint.status.state)
         else:
@@ -104,7 +106,12 @@ class HealthChecks:
 
 
 def _what_is_checked(endpoint: Endpoint) -> Endpoint:
-    """Returns a copy of what a check depends on: whoever writes to the endpoint later does not change the check."""
+    """Returns a copy of what a check depends on."""
     return Endpoint(
-        name=endpoint.name, addresses=endpoint.addresses[:1], port=endpoint.port, health_check=endpoint.health_check
+        name=endpoint.name,
+        addresses=endpoint.addresses[:1],
+        port=endpoint.port,
+        health_check=endpoint.health_check,
+        # Of another registration under that name nothing is known yet, even where it looks the same.
+        create_time=endpoint.create_time if endpoint.HasField("create_time") else None,
     )

@@ -13,6 +13,7 @@ from sira.registry.v1.registry_service_pb2 import HealthReport
 from sira_grpc.clock import Clock
 from sira_grpc.errors import NoTtlCheck
 from sira_grpc.registry import names
+from sira_grpc.registry.commits import Commits
 from sira_grpc.registry.entries import EndpointEntry, LeaseEntry
 from sira_grpc.registry.events import EventLog
 from sira_grpc.registry.health_checks import HealthChecks
@@ -22,7 +23,7 @@ from sira_grpc.registry.registrar import Registrar
 from sira_grpc.registry.times import timestamp
 from sira_grpc.registry.view import RegistryView
 from sira_grpc.registry.write_behind import WriteBehind
-from sira_grpc.store.api import Op, Put, StateStore
+from sira_grpc.store.api import Op, Put
 
 CAUSE_CHARACTERS = 256
 
@@ -35,13 +36,13 @@ class HealthWriter:
         view: RegistryView,
         events: EventLog,
         clock: Clock,
-        store: StateStore,
+        commits: Commits,
     ) -> None:
         self._view = view
         self._events = events
         self._clock = clock
-        self.pending = WriteBehind(store, self.op)
-        self._results: dict[str, tuple[ProbeResult, int]] = {}  # found, and when, but not yet in the store
+        self.pending = WriteBehind(commits.write, self.op)
+        self._found: dict[str, HealthRecord] = {}  # but not yet in the view
         self._checks: HealthChecks | None = None
 
     def begin(self, checks: HealthChecks) -> None:
@@ -50,6 +51,7 @@ class HealthWriter:
         hooks = self._view.hooks
         hooks.endpoint_written.append(self.endpoint_written)
         hooks.endpoint_gone.append(self.endpoint_gone)
+        hooks.health_written.append(self.health_written)
         hooks.lease_suspect.append(self.lease_suspect)
         for entry in self._view.endpoints():
             self.endpoint_written(entry)
@@ -71,9 +73,14 @@ class HealthWriter:
 
     def endpoint_gone(self, name: str) -> None:
         """Ends the checking of an endpoint."""
-        self._results.pop(name, None)
+        self._found.pop(name, None)
         if self._checks is not None:
             self._checks.remove(name)
+
+    def health_written(self, entry: EndpointEntry) -> None:
+        """Forgets what was found of an endpoint once the view shows it."""
+        if entry.health is not None and self._found.get(entry.message.name) == entry.health:
+            del self._found[entry.message.name]
 
     def lease_suspect(self, entry: LeaseEntry) -> None:
         """Has the endpoints of a lease whose stream was lost probed at once."""
@@ -86,24 +93,21 @@ class HealthWriter:
         entry = self._view.find_endpoint(name)
         if entry is None:
             return
-        self._results[name] = (result, self._clock.time_ns())
+        self._found[name] = HealthRecord(
+            endpoint_create_time=entry.message.create_time,
+            state=result.state,
+            cause=result.cause[:CAUSE_CHARACTERS],
+            state_time=timestamp(self._clock.time_ns()),
+        )
         state = HealthState.Name(result.state).removeprefix("HEALTH_STATE_")
         self._events.record(EventType.EVENT_TYPE_HEALTH_CHANGED, name, f"{state}: {result.cause}"[:CAUSE_CHARACTERS])
         self.pending.mark(name)
 
     def op(self, name: str) -> Op | None:
         """Returns the operation that stores what was last found of an endpoint; None if it is gone or stored."""
-        entry = self._view.find_endpoint(name)
-        result, time_ns = self._results.get(name, (None, 0))
-        if entry is None or result is None:
+        entry, record = self._view.find_endpoint(name), self._found.get(name)
+        if entry is None or record is None:
             return None
-        del self._results[name]
-        record = HealthRecord(
-            endpoint_create_time=entry.message.create_time,
-            state=result.state,
-            cause=result.cause[:CAUSE_CHARACTERS],
-            state_time=timestamp(time_ns),
-        )
         return Put(names.HEALTH + names.endpoint_path(name), record.SerializeToString())
 
 

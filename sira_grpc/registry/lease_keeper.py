@@ -19,7 +19,7 @@ from sira_grpc.registry.registrar import Registrar
 from sira_grpc.registry.times import timestamp
 from sira_grpc.registry.view import RegistryView
 from sira_grpc.registry.write_behind import WriteBehind
-from sira_grpc.store.api import Delete, Op, Put, StateStore
+from sira_grpc.store.api import Delete, Op, Put
 
 
 class LeaseKeeper:
@@ -37,7 +37,6 @@ class LeaseKeeper:
         registrar: Registrar,
         events: EventLog,
         clock: Clock,
-        store: StateStore,
     ) -> None:
         self._view = view
         self._commits = commits
@@ -45,7 +44,7 @@ class LeaseKeeper:
         self._registrar = registrar
         self._events = events
         self._clock = clock
-        self.suspects = WriteBehind(store, self.suspect_op)
+        self.suspects = WriteBehind(commits.write, self.suspect_op)
         self.stopping = False
 
     def attach(self, lease_key: str, *, actor: str) -> Hold:
@@ -55,8 +54,8 @@ class LeaseKeeper:
             LeaseNotFound, LeaseNotYours.
         """
         entry = self._leases.open(lease_key)
-        hold = self._leases.attach(entry.id)
-        if entry.suspect:
+        hold, was_suspect = self._leases.attach(entry.id)
+        if was_suspect:
             name = names.lease_name(entry.id)
             self._events.record(EventType.EVENT_TYPE_LEASE_RECOVERED, name, "a stream attached", actor=actor)
         self.suspects.mark(entry.id)
@@ -69,6 +68,13 @@ class LeaseKeeper:
         name = names.lease_name(hold.lease)
         self._events.record(EventType.EVENT_TYPE_LEASE_SUSPECT, name, "its stream was lost", actor=actor)
         self.suspects.mark(hold.lease)
+
+    def overdue(self, entry: LeaseEntry) -> None:
+        """Makes a lease that has run out but is kept by self-preservation suspect: it stays, but is not resolved."""
+        if self._leases.suspect(entry.id):
+            name = names.lease_name(entry.id)
+            self._events.record(EventType.EVENT_TYPE_LEASE_SUSPECT, name, "its TTL is over while expiry is paused")
+            self.suspects.mark(entry.id)
 
     @staticmethod
     def end_of(hold: Hold, view: RegistryView) -> Exception:
@@ -103,15 +109,20 @@ class LeaseKeeper:
         return await self._commits.run(self.end(entry, cause, EventType.EVENT_TYPE_DELETED, actor=actor))
 
     async def end(self, entry: LeaseEntry, cause: str, kind: EventType.ValueType, *, actor: str = "") -> int:
-        """Removes a lease with its endpoints, which nothing may be added to from here on; returns the revision."""
-        self._leases[entry.id].closing = True
-        try:
+        """Removes a lease with its endpoints, which nothing may be added to from here on; returns the revision.
+
+        Raises:
+            LeaseNotFound: it is being removed already.
+        """
+        async with self._leases.removing(entry.id):
             return await self._registrar.remove(
-                tuple(entry.endpoints), cause, actor=actor, kind=kind, then=[Delete(names.LEASES + entry.id)]
+                tuple(entry.endpoints),
+                cause,
+                actor=actor,
+                kind=kind,
+                belongs=lambda endpoint: endpoint.lease == entry.id,
+                then=lambda: [Delete(names.LEASES + entry.id)],
             )
-        finally:
-            if entry.id in self._view.leases:  # the store could not write it
-                self._leases[entry.id].closing = False
 
     def suspect_op(self, lease: str) -> Op | None:
         """Returns the operation that brings the stored record in line with how the lease is held; None if it is."""

@@ -82,9 +82,18 @@ class LeaseSession:
         )
 
     async def release(self) -> None:
-        """The caller closed its side: the lease ends, and its endpoints are gone, at once."""
-        if self._hold is not None and not self._hold.ended.done():
+        """The caller closed its side: the lease ends, and its endpoints are gone, at once.
+
+        Raises:
+            StoreUnavailable: the lease counts as lost then, and runs out.
+        """
+        if self._hold is None or self._hold.ended.done():
+            return
+        try:
             await self._keeper.revoke(self._key, "released", actor=self._actor)
+        except BaseException:
+            self.lost()
+            raise
 
     def lost(self) -> None:
         """The stream broke off."""

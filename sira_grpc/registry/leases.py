@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from asyncio import Future, get_running_loop
-from collections.abc import Iterator
+from asyncio import Event, Future, get_running_loop
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from sira.registry.v1.lease_pb2 import LeaseState
@@ -16,6 +17,11 @@ from sira_grpc.registry.entries import LeaseEntry
 from sira_grpc.registry.lease_key import LeaseKey
 from sira_grpc.registry.times import seconds
 from sira_grpc.registry.view import RegistryView
+
+RETRY_SECONDS = 1.0
+"""After this long a lease that has run out comes up again, should it still be there."""
+STALE_ENTRIES = 1024
+"""Entries of leases that are gone, for which the heap is not yet worth being built anew."""
 
 
 @dataclass(slots=True, eq=False)
@@ -35,7 +41,8 @@ class Tenure:
     deadline: float  # on the monotonic clock; of no meaning while HELD
     hold: Hold | None = None
     writers: int = 0  # registrations under way
-    closing: bool = False  # it is being removed: nothing may be registered any more
+    written: Event | None = None  # set by the last of them, for whoever waits to remove the lease
+    closing: bool = False  # it is being removed: nobody may use it any more
     queued: bool = False  # it has its place in the heap: one at most, however often its stream is lost
 
 
@@ -87,20 +94,74 @@ class LeaseTable:
         entry = self._view.leases.get(key.id)
         tenure = self._tenures.get(key.id)
         if entry is None or tenure is None or tenure.closing:
-            raise LeaseNotFound(
-                "lease_key: the lease expired, was revoked, or never was", metadata={"lease": key.id[:64]}
-            )
+            raise _gone(key.id)
         if not key.opens(entry.record.secret_sha256):
             raise LeaseNotYours("lease_key: the secret is wrong", metadata={"lease": names.lease_name(key.id)})
         return entry
 
-    def attach(self, lease: str) -> Hold:
-        """Binds a lease to a stream; an older stream's hold ends."""
+    @contextmanager
+    def writing(self, lease: str) -> Iterator[None]:
+        """Keeps a lease from being removed while the block registers something under it.
+
+        Raises:
+            LeaseNotFound: it is gone, or on its way out.
+        """
+        tenure = self._tenures.get(lease)
+        if tenure is None or tenure.closing:
+            raise _gone(lease)
+        tenure.writers += 1
+        try:
+            yield
+        finally:
+            tenure.writers -= 1
+            if not tenure.writers and tenure.written is not None:
+                tenure.written.set()
+
+    @asynccontextmanager
+    async def removing(self, lease: str) -> AsyncIterator[None]:
+        """Lets the block remove a lease that nobody uses any more. What it does not remove may be used again.
+
+        Raises:
+            LeaseNotFound: it is gone, or on its way out.
+        """
+        tenure = self._tenures.get(lease)
+        if tenure is None or tenure.closing:
+            raise _gone(lease)
+        tenure.closing = True
+        try:
+            if tenure.writers:
+                tenure.written = Event()
+                await tenure.written.wait()  # none can come after them
+            yield
+        finally:
+            self.reopen(lease)
+
+    def close_if_due(self, lease: str) -> bool:
+        """Has a lease that has run out used by nobody any more. False if it has come to life again, or is in use."""
+        tenure = self._tenures.get(lease)
+        if tenure is None or tenure.closing or tenure.writers or tenure.state == LeaseState.LEASE_STATE_HELD:
+            return False
+        tenure.closing = tenure.deadline <= self._clock.monotonic()
+        return tenure.closing
+
+    def reopen(self, lease: str) -> None:
+        """Lets a lease be used again, if it is still there."""
+        if lease in self._view.leases:
+            self._tenures[lease].closing = False
+
+    def holds(self, lease: str) -> bool:
+        """Whether a lease is there and not suspect, as far as this member knows: it may be ahead of the view."""
+        tenure = self._tenures.get(lease)
+        return tenure is not None and tenure.state != LeaseState.LEASE_STATE_SUSPECT
+
+    def attach(self, lease: str) -> tuple[Hold, bool]:
+        """Binds a lease to a stream; an older stream's hold ends. Also returns whether it was suspect until now."""
         tenure = self._tenures[lease]
+        was_suspect = tenure.state == LeaseState.LEASE_STATE_SUSPECT
         self._end_hold(tenure)
         tenure.hold = Hold(lease, get_running_loop().create_future())
         tenure.state = LeaseState.LEASE_STATE_HELD
-        return tenure.hold
+        return tenure.hold, was_suspect
 
     def lost(self, hold: Hold) -> bool:
         """Notes that a stream was lost: the TTL runs. False if the stream did not hold its lease any more."""
@@ -111,6 +172,14 @@ class LeaseTable:
         tenure.state = LeaseState.LEASE_STATE_SUSPECT
         tenure.deadline = self._clock.monotonic() + tenure.ttl
         self._queue(hold.lease, tenure, tenure.deadline)
+        return True
+
+    def suspect(self, lease: str) -> bool:
+        """Makes a lease suspect that no stream holds. False if it is already."""
+        tenure = self._tenures[lease]
+        if tenure.state == LeaseState.LEASE_STATE_SUSPECT:
+            return False
+        tenure.state = LeaseState.LEASE_STATE_SUSPECT
         return True
 
     def renew(self, lease: str) -> bool:
@@ -128,6 +197,9 @@ class LeaseTable:
         tenure = self._tenures.pop(lease, None)
         if tenure is not None:
             self._end_hold(tenure)
+        if len(self._heap) > 2 * len(self._tenures) + STALE_ENTRIES:
+            self._heap = [item for item in self._heap if item[1] in self._tenures]
+            heapq.heapify(self._heap)
 
     @staticmethod
     def _end_hold(tenure: Tenure) -> None:
@@ -136,7 +208,7 @@ class LeaseTable:
         tenure.hold = None
 
     def due(self) -> list[str]:
-        """Takes the leases that have run out from the heap: each must then be removed, or put back by postpone()."""
+        """Returns the leases that have run out. Each comes up again after a second, until it is gone or renewed."""
         now = self._clock.monotonic()
         found: list[str] = []
         while self._heap and self._heap[0][0] <= now:
@@ -151,11 +223,8 @@ class LeaseTable:
                 self._queue(lease, tenure, tenure.deadline)
             else:
                 found.append(lease)
+                self._queue(lease, tenure, now + RETRY_SECONDS)
         return found
-
-    def postpone(self, lease: str, delay: float) -> None:
-        """Looks at a lease that has run out again after a delay in seconds, without renewing it."""
-        self._queue(lease, self._tenures[lease], self._clock.monotonic() + delay)
 
     def at_risk(self, lease: str, window: float) -> bool:
         """Whether a lease will run out within a window in seconds unless something is heard.
@@ -173,7 +242,6 @@ class LeaseTable:
             return left <= window
         return left <= min(window, tenure.ttl / 3)
 
-    def states(self) -> Iterator[LeaseState.ValueType]:
-        """Yields the state of every lease."""
-        for tenure in self._tenures.values():
-            yield tenure.state
+
+def _gone(lease: str) -> LeaseNotFound:
+    return LeaseNotFound("lease_key: the lease expired, was revoked, or never was", metadata={"lease": lease[:64]})

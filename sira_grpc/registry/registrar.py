@@ -9,20 +9,11 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from sira.registry.internal.v1.lease_record_pb2 import LeaseRecord
 from sira.registry.v1.endpoint_pb2 import Endpoint
 from sira.registry.v1.event_pb2 import EventType
-from sira.registry.v1.service_pb2 import Service
 
 from sira_grpc.clock import Clock
-from sira_grpc.errors import (
-    EndpointHeld,
-    EndpointNotFound,
-    FieldViolation,
-    InvalidField,
-    LeaseNotFound,
-    LeaseNotYours,
-    ServiceNotFound,
-)
+from sira_grpc.errors import LeaseNotYours, SiraError
 from sira_grpc.registry import names
-from sira_grpc.registry.commits import Commits, in_chunks
+from sira_grpc.registry.commits import Commits
 from sira_grpc.registry.entries import EndpointEntry
 from sira_grpc.registry.etags import check_etag
 from sira_grpc.registry.events import EventLog
@@ -30,12 +21,15 @@ from sira_grpc.registry.field_masks import overwrite
 from sira_grpc.registry.guards import DeletionGuard
 from sira_grpc.registry.lease_key import LeaseKey
 from sira_grpc.registry.leases import LeaseTable
+from sira_grpc.registry.registration import Registration, check_distinct
 from sira_grpc.registry.times import duration, timestamp
 from sira_grpc.registry.view import RegistryView
 from sira_grpc.rules import check_rules
-from sira_grpc.store.api import ABSENT, MAX_OPS, Delete, Op, Put
+from sira_grpc.store.api import MAX_OPS, Delete, Op, Put
 
 WRITABLE = ("addresses", "port", "locality", "weight", "metadata", "tags", "version", "health_check")
+REMOVED_AT_ONCE = 250
+"""Endpoints that are removed in one commit, at most: three operations each, and some to spare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +39,6 @@ class Registered:
     lease: str
     lease_key: str
     revision: int
-
-
-@dataclass(slots=True)
-class _Batch:
-    """One registration on its way into the store."""
-
-    endpoints: Sequence[Endpoint]
-    lease: str
-    allow_missing_service: bool
-    actor: str
-    new_lease: LeaseRecord | None = None
-    created: list[str] | None = None
-    updated: list[str] | None = None
 
 
 class Registrar:
@@ -88,7 +69,7 @@ class Registrar:
 
         Raises: as register().
         """
-        self._check_distinct(endpoints)
+        check_distinct(endpoints)
         key = LeaseKey.make(self._random_bytes)
         record = LeaseRecord(
             ttl=duration(ttl),
@@ -96,11 +77,18 @@ class Registrar:
             owner=actor,
             create_time=timestamp(self._clock.time_ns()),
         )
-        batch = _Batch(endpoints, key.id, allow_missing_service, actor, new_lease=record)
+        batch = Registration(endpoints, key.id, allow_missing_service=allow_missing_service, new_lease=record)
         # Before the commit: should its outcome stay unknown, the lease, if it came to be, must still run out.
         self._leases.created(key.id, ttl)
-        revision = await self._commits.run(self._register(batch))
+        revision = await self._commits.run(self._register_new(batch, actor))
         return Registered(key.id, str(key), revision)
+
+    async def _register_new(self, batch: Registration, actor: str) -> int:
+        try:
+            return await self._register(batch, actor)
+        except SiraError:
+            self._leases.forget(batch.lease)  # nothing was written
+            raise
 
     async def register(
         self, endpoints: Sequence[Endpoint], *, lease_key: str, allow_missing_service: bool, actor: str
@@ -114,106 +102,25 @@ class Registrar:
             EndpointHeld: another lease that is not suspect holds one of them.
             EtagMismatch: an endpoint has an etag that is not the stored one.
         """
-        self._check_distinct(endpoints)
+        check_distinct(endpoints)
         lease = self._leases.open(lease_key).id
-        batch = _Batch(endpoints, lease, allow_missing_service, actor)
-        return Registered(lease, "", await self._commits.run(self._register(batch)))
+        batch = Registration(endpoints, lease, allow_missing_service=allow_missing_service)
+        return Registered(lease, "", await self._commits.run(self._register(batch, actor)))
 
-    async def _register(self, batch: _Batch) -> int:
-        used = dict.fromkeys(names.service_of(e.name) for e in batch.endpoints)
-        used.update(dict.fromkeys(names.namespace_of(s) for s in tuple(used)))
-        tenure = self._leases[batch.lease]
-        tenure.writers += 1
-        try:
-            with self._guard.using(used):
-                revision = await self._commits.apply(lambda: self._plan(batch))
-        finally:
-            tenure.writers -= 1
-        for name in batch.created or ():
-            self._events.record(EventType.EVENT_TYPE_CREATED, name, "registered", revision=revision, actor=batch.actor)
-        for name in batch.updated or ():
-            self._events.record(
-                EventType.EVENT_TYPE_UPDATED, name, "registered again", revision=revision, actor=batch.actor
-            )
+    async def _register(self, batch: Registration, actor: str) -> int:
+        def plan() -> list[Op]:
+            return batch.plan(self._view, self._leases, timestamp(self._clock.time_ns()))
+
+        with self._leases.writing(batch.lease), self._guard.using(batch.uses()):
+            revision = await self._commits.apply(plan)
+        for kind, cause, found in (
+            (EventType.EVENT_TYPE_CREATED, "created with its first endpoint", batch.services),
+            (EventType.EVENT_TYPE_CREATED, "registered", batch.created),
+            (EventType.EVENT_TYPE_UPDATED, "registered again", batch.updated),
+        ):
+            for name in found:
+                self._events.record(kind, name, cause, revision=revision, actor=actor)
         return revision
-
-    def _plan(self, batch: _Batch) -> list[Op]:
-        now = timestamp(self._clock.time_ns())
-        ops: list[Op] = []
-        if batch.new_lease is not None:
-            ops.append(Put(names.LEASES + batch.lease, batch.new_lease.SerializeToString(), ABSENT))
-        elif batch.lease not in self._view.leases:
-            raise LeaseNotFound("lease_key: the lease is gone", metadata={"lease": names.lease_name(batch.lease)})
-        batch.created, batch.updated = [], []
-        missing: dict[str, None] = {}
-        for endpoint in batch.endpoints:
-            service = names.service_of(endpoint.name)
-            entry = None
-            if service not in missing:
-                entry = self._existing(endpoint, service, batch, missing)
-            message = self._stored(endpoint, batch.lease, entry)
-            if entry is not None and message == self._comparable(entry):
-                continue
-            message.update_time.CopyFrom(now)
-            if not message.HasField("create_time"):
-                message.create_time.CopyFrom(now)
-            key = names.ENDPOINTS + names.endpoint_path(endpoint.name)
-            ops.append(Put(key, message.SerializeToString(), entry.revision if entry else ABSENT))
-            (batch.updated if entry else batch.created).append(endpoint.name)
-        # A view applies the operations in their order: what the endpoints hang on comes first.
-        services: list[Op] = [
-            Put(names.service_key(n), Service(name=n, create_time=now, update_time=now).SerializeToString(), ABSENT)
-            for n in missing
-        ]
-        return services + ops
-
-    def _existing(
-        self, endpoint: Endpoint, service: str, batch: _Batch, missing: dict[str, None]
-    ) -> EndpointEntry | None:
-        try:
-            entry = self._view.service(service).endpoints.get(endpoint.name)
-        except ServiceNotFound:
-            if not batch.allow_missing_service:
-                raise
-            missing[service] = None
-            return None
-        check_etag(endpoint.etag, entry.revision if entry else 0, endpoint.name)
-        if entry is not None and entry.lease != batch.lease:
-            holder = self._view.leases.get(entry.lease)
-            if holder is not None and not holder.suspect:
-                raise EndpointHeld(
-                    f"{endpoint.name} lives under another lease, {names.lease_name(holder.id)}; it can be taken over "
-                    "when that lease is suspect, revoked or expired",
-                    metadata={"resource": endpoint.name, "lease": names.lease_name(holder.id)},
-                )
-        return entry
-
-    @staticmethod
-    def _stored(endpoint: Endpoint, lease: str, entry: EndpointEntry | None) -> Endpoint:
-        message = Endpoint()
-        message.CopyFrom(endpoint)
-        for output_only in ("status", "etag", "create_time", "update_time"):
-            message.ClearField(output_only)
-        message.lease = names.lease_name(lease)
-        if entry is not None and entry.lease == lease:
-            message.create_time.CopyFrom(entry.message.create_time)
-        return message
-
-    @staticmethod
-    def _comparable(entry: EndpointEntry) -> Endpoint:
-        message = Endpoint()
-        message.CopyFrom(entry.message)
-        for output_only in ("status", "etag", "update_time"):
-            message.ClearField(output_only)
-        return message
-
-    @staticmethod
-    def _check_distinct(endpoints: Sequence[Endpoint]) -> None:
-        seen: dict[str, int] = {}
-        for i, endpoint in enumerate(endpoints):
-            first = seen.setdefault(endpoint.name, i)
-            if first != i:
-                raise InvalidField([FieldViolation(f"endpoints[{i}].name", f"must not repeat endpoints[{first}].name")])
 
     async def update(self, endpoint: Endpoint, mask: FieldMask, *, actor: str) -> EndpointEntry:
         """Writes the masked fields of an endpoint.
@@ -247,9 +154,16 @@ class Registrar:
         """
         lease = self._leases.open(lease_key).id
         wanted = tuple(dict.fromkeys(endpoints))
+
+        def plan() -> list[Op]:
+            removals = [removal(self.check_under(name, lease)) for name in wanted]
+            # The endpoints in one commit. Records that do not fit are orphans then, which the next sweep removes.
+            return [ops[0] for ops in removals] + [op for ops in removals for op in ops[1:]][: MAX_OPS - len(wanted)]
+
+        revision = await self._commits.run(self._commits.apply(plan))
         for name in wanted:
-            self.check_under(name, lease)
-        return await self._commits.run(self.remove(wanted, "deregistered", actor=actor))
+            self._events.record(EventType.EVENT_TYPE_DELETED, name, "deregistered", revision=revision, actor=actor)
+        return revision
 
     def check_under(self, endpoint: str, lease: str) -> EndpointEntry:
         """Returns an endpoint that lives under a lease.
@@ -270,11 +184,14 @@ class Registrar:
         Raises:
             EndpointNotFound and the like, EtagMismatch.
         """
-        entry = self._view.endpoint(name)
-        check_etag(etag, entry.revision, name)
-        revision = await self._commits.run(self.remove((name,), "deleted", actor=actor))
-        if not revision:
-            raise EndpointNotFound(f"{name} is not there", metadata={"resource": name})
+
+        def plan() -> list[Op]:
+            entry = self._view.endpoint(name)
+            check_etag(etag, entry.revision, name)
+            return removal(entry)
+
+        revision = await self._commits.run(self._commits.apply(plan))
+        self._events.record(EventType.EVENT_TYPE_DELETED, name, "deleted", revision=revision, actor=actor)
         return revision
 
     async def remove(
@@ -284,26 +201,37 @@ class Registrar:
         *,
         actor: str = "",
         kind: EventType.ValueType = EventType.EVENT_TYPE_DELETED,
-        then: Sequence[Op] = (),
+        belongs: Callable[[EndpointEntry], bool],
+        then: Callable[[], Sequence[Op]],
     ) -> int:
-        """Removes endpoints with their records, whatever is still there of them, and does `then` with the last ones.
+        """Removes endpoints with their records, and does `then`, 250 operations at most, with the last of them.
 
-        More than fit into one commit go in several, each endpoint whole. Returns the revision, 0 if there was nothing.
+        More than fit into one commit go in several, each endpoint whole. One that is gone when its turn comes, or does
+        not belong any more because somebody else took it over, is left alone. Returns the revision.
         """
         entries = [e for e in map(self._view.find_endpoint, endpoints) if e is not None]
-        groups: list[Sequence[Op]] = [removal(entry) for entry in entries]
-        if then:
-            groups.append(then)
-        revision = await in_chunks(lambda ops: self._commits.apply(lambda: ops), groups, MAX_OPS)
-        for entry in entries:
-            self._events.record(kind, entry.message.name, cause, revision=revision, actor=actor)
-        return revision
+        gone: list[EndpointEntry] = []
+        start = 0
+        while True:
+            chunk = entries[start : start + REMOVED_AT_ONCE]
+            start += REMOVED_AT_ONCE
+            last = start >= len(entries)
+
+            def plan(chunk: Sequence[EndpointEntry] = chunk, last: bool = last) -> list[Op]:
+                gone[:] = [e for e in chunk if self._view.find_endpoint(e.message.name) is e and belongs(e)]
+                return [op for e in gone for op in removal(e)] + list(then() if last else ())
+
+            revision = await self._commits.apply(plan)
+            for entry in gone:
+                self._events.record(kind, entry.message.name, cause, revision=revision, actor=actor)
+            if last:
+                return revision
 
 
 def removal(entry: EndpointEntry) -> list[Op]:
-    """Returns the operations that remove an endpoint and the records about it."""
+    """Returns the operations that remove an endpoint as it is now, and the records about it."""
     path = names.endpoint_path(entry.message.name)
-    ops: list[Op] = [Delete(names.ENDPOINTS + path)]
+    ops: list[Op] = [Delete(names.ENDPOINTS + path, entry.revision)]
     if entry.health_revision:
         ops.append(Delete(names.HEALTH + path))
     if entry.drain_revision:

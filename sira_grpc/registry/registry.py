@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -14,7 +14,7 @@ from sira.registry.v1.namespace_pb2 import Namespace
 
 from sira_grpc.clock import Clock
 from sira_grpc.config import RegistryConfig
-from sira_grpc.errors import StoreUnavailable
+from sira_grpc.errors import KernelStopping
 from sira_grpc.registry import names
 from sira_grpc.registry.catalog import Catalog
 from sira_grpc.registry.commits import Commits
@@ -74,9 +74,9 @@ class Registry:
         guard = DeletionGuard()
         self.registrar = Registrar(self.view, self.commits, self.leases, guard, self.events, clock, random_bytes)
         self.catalog = Catalog(self.view, self.commits, self.registrar, guard, self.events, clock)
-        self.keeper = LeaseKeeper(self.view, self.commits, self.leases, self.registrar, self.events, clock, store)
+        self.keeper = LeaseKeeper(self.view, self.commits, self.leases, self.registrar, self.events, clock)
         self.expiry = self._make_expiry(config, clock)
-        self._health_writer = HealthWriter(self.view, self.events, clock, store)
+        self._health_writer = HealthWriter(self.view, self.events, clock, self.commits)
         self._checks = HealthChecks(
             prober, self._health_writer.found, clock=clock, random=rng, max_concurrent=max_probes
         )
@@ -129,8 +129,11 @@ class Registry:
             self.failed.set()
 
     async def _follow(self, revision: int) -> None:
-        async for commit in self._store.watch(names.PREFIX, after=revision):
-            self.view.apply(commit)
+        try:
+            async for commit in self._store.watch(names.PREFIX, after=revision):
+                self.view.apply(commit)
+        finally:
+            self.view.close()
 
     def session(self, *, actor: str) -> LeaseSession:
         """Returns a session for one HoldLease stream."""
@@ -164,11 +167,18 @@ class Registry:
     async def close(self) -> None:
         """Finishes the commands under way and stops the tasks. Leases stay as they are in the store."""
         self.stopping()
+        following, others = self._tasks[:1], self._tasks[1:]  # the first feeds the view, which the others wait for
+        await self._cancel(others)
         await self.commits.close()
         await self._checks.close()
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with suppress(asyncio.CancelledError, StoreUnavailable):
-                await task
+        for pending in (self.keeper.suspects, self._health_writer.pending):
+            with suppress(KernelStopping):  # the view has ended before
+                await pending.flush()
+        await self._cancel(following)
         await self.events.flush()
+
+    @staticmethod
+    async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)  # what failed has been logged when it did

@@ -17,8 +17,8 @@ from sira_grpc.registry.load import LoadTable
 from sira_grpc.registry.times import NANOS
 from sira_grpc.registry.view import RegistryView
 
-CACHED_CALLERS = 4096
-"""Selections that are kept, one for each locality and client id that asks of a service."""
+KEPT_CANDIDATES = 100_000
+"""Candidates in the selections that are kept, one for each locality and client id that asks of a service."""
 HASH_KEY_BITS = 64
 
 
@@ -31,6 +31,11 @@ class _Selection:
     candidates: list[Candidate]
     resolved: dict[str, ResolvedEndpoint]  # by endpoint name
 
+    @property
+    def size(self) -> int:
+        """What it counts for in what is kept: an empty one takes memory too."""
+        return 1 + len(self.candidates)
+
 
 class Resolver:
     """Selects, orders and remembers what does not change from call to call."""
@@ -41,7 +46,7 @@ class Resolver:
         self._clock = clock
         self._random = rng
         self._selections: dict[tuple[str, str, str, str], _Selection] = {}
-        self._turns: dict[str, int] = {}
+        self._kept = 0  # candidates in them
 
     def resolve(self, request: ResolveRequest) -> ResolveResponse:
         """Answers a caller.
@@ -56,7 +61,7 @@ class Resolver:
             selection.candidates,
             policy,
             hash_key=request.hash_key or self._random.randbytes(HASH_KEY_BITS // 8).hex(),
-            turn=self._turn(request.service),
+            turn=_next_turn(service),
             random=self._random,
             loads=self._loads,
         )
@@ -72,22 +77,27 @@ class Resolver:
         response.endpoints.extend(answer[: request.limit] if request.limit else answer)
         return response
 
-    def _turn(self, service: str) -> int:
-        turn = self._turns[service] = self._turns.get(service, -1) + 1
-        return turn
-
     def _select(self, service: ServiceEntry, request: ResolveRequest) -> _Selection:
-        locality = request.locality
-        client_id = request.client_id if service.message.traffic_policy.subset_size else ""
+        policy = service.message.traffic_policy
+        # What the policy does not look at makes no difference: callers are alike without it.
+        locality = request.locality if policy.HasField("locality_failover") else Locality()
+        client_id = request.client_id if policy.subset_size else ""
         key = (service.message.name, locality.region, locality.zone, client_id)
         now_ns = self._clock.time_ns()
         known = self._selections.get(key)
         if known is not None and known.generation == service.generation and now_ns < known.fresh_until_ns:
             return known
+        self._drop(key)
         selection = self._selections[key] = self._compute(service, locality, client_id, now_ns)
-        while len(self._selections) > CACHED_CALLERS:
-            del self._selections[next(iter(self._selections))]  # the one that was computed first
+        self._kept += selection.size
+        while len(self._selections) > 1 and self._kept > KEPT_CANDIDATES:
+            self._drop(next(iter(self._selections)))  # the one that was computed first
         return selection
+
+    def _drop(self, key: tuple[str, str, str, str]) -> None:
+        selection = self._selections.pop(key, None)
+        if selection is not None:
+            self._kept -= selection.size
 
     @staticmethod
     def _compute(service: ServiceEntry, locality: Locality, client_id: str, now_ns: int) -> _Selection:
@@ -101,6 +111,11 @@ class Resolver:
             candidates,
             {c.endpoint.name: _resolved(c) for c in candidates},
         )
+
+
+def _next_turn(service: ServiceEntry) -> int:
+    service.turn += 1
+    return service.turn
 
 
 def _resolved(candidate: Candidate) -> ResolvedEndpoint:

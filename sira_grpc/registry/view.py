@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
-from asyncio import Future, get_running_loop
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -18,6 +16,7 @@ from sira_grpc.clock import Clock
 from sira_grpc.errors import EndpointNotFound, LeaseNotFound, NamespaceNotFound, ServiceNotFound
 from sira_grpc.registry import names
 from sira_grpc.registry.entries import SERVICE_ITEM, EndpointEntry, LeaseEntry, NamespaceEntry, ServiceEntry
+from sira_grpc.registry.progress import Progress
 from sira_grpc.store.api import Change, Commit, Snapshot
 from sira_grpc.watch import ChangeFeed
 
@@ -28,12 +27,14 @@ class ViewHooks:
 
     endpoint_written: an endpoint's registration is new, or changed.
     endpoint_gone: an endpoint was deleted; its name.
+    health_written: the health record of an endpoint was written.
     lease_suspect: a lease has become suspect.
     lease_gone: a lease was deleted; its id.
     """
 
     endpoint_written: list[Callable[[EndpointEntry], None]] = field(default_factory=list)
     endpoint_gone: list[Callable[[str], None]] = field(default_factory=list)
+    health_written: list[Callable[[EndpointEntry], None]] = field(default_factory=list)
     lease_suspect: list[Callable[[LeaseEntry], None]] = field(default_factory=list)
     lease_gone: list[Callable[[str], None]] = field(default_factory=list)
 
@@ -43,16 +44,15 @@ class RegistryView:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self.revision = 0
         self.compacted = 0
         self.namespaces: dict[str, NamespaceEntry] = {}
         self.services: dict[str, ServiceEntry] = {}
         self.leases: dict[str, LeaseEntry] = {}
         self.suspects: set[str] = set()  # ids of leases
-        self.orphans: set[str] = set()  # keys of records whose resource is not there
+        self.orphans: dict[str, int] = {}  # keys, with revisions, of what hangs on something that is not there
         self.hooks = ViewHooks()
-        self._waiters: list[tuple[int, int, Future[None]]] = []
-        self._waiter_count = 0
+        self._progress = Progress()
+        self._generation = 0
         self._appliers: dict[str, Callable[[str, Change, set[ServiceEntry]], None]] = {
             "namespaces": self._apply_namespace,
             "services": self._apply_service,
@@ -62,6 +62,11 @@ class RegistryView:
             "leases": self._apply_lease,
         }
 
+    @property
+    def revision(self) -> int:
+        """Everything up to it is in the view."""
+        return self._progress.revision
+
     def load(self, snapshot: Snapshot, *, compacted: int) -> None:
         """Fills an empty view. Resources come in the order in which they hang on each other."""
         self.compacted = compacted
@@ -70,42 +75,47 @@ class RegistryView:
         }
         rows = sorted(snapshot.entries, key=lambda e: order.get(e.key.split("/", 2)[1], len(order)))
         self._apply(Commit(snapshot.revision, tuple(Change(e.key, e.value, e.revision) for e in rows)))
-        for key, revision in snapshot.deleted:
-            if key.startswith(names.ENDPOINTS):
-                self._bury_deleted(names.name_of_path(key[len(names.ENDPOINTS) :]), revision)
+        self._progress.advance(snapshot.revision)
+        for key, revision in sorted(snapshot.deleted, key=lambda deleted: deleted[1]):
+            self._note_deleted(key, revision)
         for service in self.services.values():
             service.feed.compacted = max(service.feed.compacted, compacted)
             service.feed.settle()
 
-    def _bury_deleted(self, name: str, revision: int) -> None:
+    def _note_deleted(self, key: str, revision: int) -> None:
+        """Has readers who resume told of a deletion: of an endpoint, or of a record that its status came from."""
+        _, kind, path = key.split("/", 2)
+        if kind not in ("endpoints", "health", "drains"):
+            return
+        name = names.name_of_path(path)
         service = self.services.get(names.service_of(name))
-        if service is not None and name not in service.endpoints:
+        if service is None:
+            return
+        if name in service.endpoints:
+            service.feed.touch(name, revision)
+        elif kind == "endpoints":
             service.feed.bury(name, revision)
 
     def apply(self, commit: Commit) -> None:
         """Applies a commit, wakes who watches what it touched and who waits for its revision."""
         now = self._clock.monotonic()
         for service in self._apply(commit):
-            service.generation += 1
+            self._generation += 1  # over all services, so that one that is created anew repeats none
+            service.generation = self._generation
             service.feed.publish(now)
-        self.advance(commit.revision)
-
-    def advance(self, revision: int) -> None:
-        """Notes that everything up to a revision is in the view."""
-        self.revision = max(self.revision, revision)
-        while self._waiters and self._waiters[0][0] <= self.revision:
-            future = heapq.heappop(self._waiters)[2]
-            if not future.done():
-                future.set_result(None)
+        self._progress.advance(commit.revision)
 
     async def caught_up(self, revision: int) -> None:
-        """Returns once everything up to a revision is in the view."""
-        if self.revision >= revision:
-            return
-        future: Future[None] = get_running_loop().create_future()
-        self._waiter_count += 1
-        heapq.heappush(self._waiters, (revision, self._waiter_count, future))
-        await future
+        """Returns once everything up to a revision is in the view.
+
+        Raises:
+            KernelStopping: the view was closed before.
+        """
+        await self._progress.reached(revision)
+
+    def close(self) -> None:
+        """Notes that nothing is applied any more."""
+        self._progress.close()
 
     def namespace(self, name: str) -> NamespaceEntry:
         """Returns a namespace or raises NamespaceNotFound."""
@@ -154,7 +164,6 @@ class RegistryView:
             apply = self._appliers.get(kind)
             if apply is not None:  # a newer member may write kinds that this one does not know
                 apply(path, change, touched)
-        self.revision = max(self.revision, commit.revision)
         return touched
 
     def _apply_namespace(self, path: str, change: Change, touched: set[ServiceEntry]) -> None:
@@ -176,6 +185,9 @@ class RegistryView:
         namespace = self.namespaces.get(names.namespace_of(name))
         if change.value is None:
             if entry is not None:
+                for endpoint_name, endpoint in tuple(entry.endpoints.items()):
+                    self._remove_endpoint(entry, endpoint_name, endpoint, change.revision)
+                    self.orphans[_endpoint_key(endpoint_name)] = endpoint.revision
                 del self.services[name]
                 entry.feed.close()
                 touched.discard(entry)
@@ -208,7 +220,7 @@ class RegistryView:
             if entry is not None:
                 self._remove_endpoint(service, name, entry, change.revision)
                 touched.add(service)
-            self.orphans.discard(change.key)
+            self.orphans.pop(change.key, None)
             return
         message = Endpoint.FromString(change.value)
         message.etag = str(change.revision)
@@ -220,11 +232,16 @@ class RegistryView:
             service.healthy -= entry.healthy
             entry.message, entry.lease, entry.revision = message, lease, change.revision
         held = self.leases.get(lease)
+        revision = change.revision
         if held is not None:
             held.endpoints.add(name)
+            revision = max(revision, held.revision)  # in a snapshot, the lease may have become suspect later
+            self.orphans.pop(change.key, None)
+        else:
+            self.orphans[change.key] = change.revision  # nothing would ever let it expire
         entry.refresh(suspect=held is not None and held.suspect)
         service.healthy += entry.healthy
-        service.feed.touch(name, change.revision)
+        service.feed.touch(name, revision)
         touched.add(service)
         for hook in self.hooks.endpoint_written:
             hook(entry)
@@ -233,6 +250,11 @@ class RegistryView:
         del service.endpoints[name]
         service.healthy -= entry.healthy
         self._unlink(entry)
+        path = names.endpoint_path(name)
+        if entry.health_revision:
+            self.orphans[names.HEALTH + path] = entry.health_revision
+        if entry.drain_revision:
+            self.orphans[names.DRAINS + path] = entry.drain_revision
         service.feed.bury(name, revision)
         for hook in self.hooks.endpoint_gone:
             hook(name)
@@ -248,6 +270,8 @@ class RegistryView:
             entry.health = None if change.value is None else HealthRecord.FromString(change.value)
             entry.health_revision = 0 if change.value is None else change.revision
             self._status_changed(entry, change.revision, touched)
+            for hook in self.hooks.health_written:
+                hook(entry)
 
     def _apply_drain(self, path: str, change: Change, touched: set[ServiceEntry]) -> None:
         entry = self._record_owner(path, change)
@@ -260,13 +284,15 @@ class RegistryView:
         entry = self.find_endpoint(names.name_of_path(path))
         if entry is None:
             self._orphan(change)
+        else:
+            self.orphans.pop(change.key, None)
         return entry
 
     def _orphan(self, change: Change) -> None:
         if change.value is None:
-            self.orphans.discard(change.key)
+            self.orphans.pop(change.key, None)
         else:
-            self.orphans.add(change.key)
+            self.orphans[change.key] = change.revision
 
     def _status_changed(self, entry: EndpointEntry, revision: int, touched: set[ServiceEntry]) -> None:
         held = self.leases.get(entry.lease)
@@ -282,10 +308,7 @@ class RegistryView:
         entry = self.leases.get(path)
         if change.value is None:
             if entry is not None:
-                del self.leases[path]
-                self.suspects.discard(path)
-                for hook in self.hooks.lease_gone:
-                    hook(path)
+                self._remove_lease(entry, change.revision, touched)
             return
         record = LeaseRecord.FromString(change.value)
         was_suspect = entry is not None and entry.suspect
@@ -295,10 +318,26 @@ class RegistryView:
             entry.record, entry.revision = record, change.revision
         (self.suspects.add if entry.suspect else self.suspects.discard)(path)
         if entry.suspect != was_suspect:
-            for name in entry.endpoints:
-                endpoint = self.find_endpoint(name)
-                if endpoint is not None:
-                    self._status_changed(endpoint, change.revision, touched)
+            self._lease_changed(entry, change.revision, touched)
         if entry.suspect and not was_suspect:
-            for suspect_hook in self.hooks.lease_suspect:
-                suspect_hook(entry)
+            for hook in self.hooks.lease_suspect:
+                hook(entry)
+
+    def _remove_lease(self, entry: LeaseEntry, revision: int, touched: set[ServiceEntry]) -> None:
+        del self.leases[entry.id]
+        self.suspects.discard(entry.id)
+        for endpoint in self._lease_changed(entry, revision, touched):
+            self.orphans[_endpoint_key(endpoint.message.name)] = endpoint.revision
+        for hook in self.hooks.lease_gone:
+            hook(entry.id)
+
+    def _lease_changed(self, entry: LeaseEntry, revision: int, touched: set[ServiceEntry]) -> list[EndpointEntry]:
+        """Works out anew what hangs on a lease, and returns it."""
+        endpoints = [e for e in map(self.find_endpoint, entry.endpoints) if e is not None]
+        for endpoint in endpoints:
+            self._status_changed(endpoint, revision, touched)
+        return endpoints
+
+
+def _endpoint_key(name: str) -> str:
+    return names.ENDPOINTS + names.endpoint_path(name)

@@ -20,6 +20,8 @@ from sira_grpc.watch import check_start
 
 PART_BYTES = 1 << 20
 """Size of one message, about: well below what clients take by default, 4 MiB."""
+KEPT_POSITIONS = 16
+"""Positions for which the messages of a service are kept. Readers who keep up are all at one; few are behind."""
 
 
 class Watching:
@@ -68,6 +70,8 @@ class Watching:
             service.encoded_at = service.generation
         messages = service.encoded.get(position)
         if messages is None:
+            while len(service.encoded) >= KEPT_POSITIONS:
+                del service.encoded[next(iter(service.encoded))]
             parts = _changes(service, position) if position else _snapshot(service)
             messages = service.encoded[position] = [part.SerializeToString() for part in parts]
         return messages

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 
 from sira_grpc.errors import Conflict, StoreUnavailable
-from sira_grpc.store.api import MAX_OPS, Op, StateStore
+from sira_grpc.store.api import MAX_OPS, Op
 
 RETRY_SECONDS = 0.5
 
@@ -21,15 +21,18 @@ class WriteBehind:
     Memory is bounded by the number of things: marking one twice before it is written writes it once, as it then is.
 
     Args:
-        store: where to.
-        build: makes the operation for a thing as it is now; None when there is nothing to write any more.
+        commit: writes operations, and returns when what `build` reads shows them: what is marked meanwhile is compared
+            with them, not with what was there before.
+        build: makes the operation for a thing as it is now; None when there is nothing to write any more. It is asked
+            again when a write failed.
     """
 
-    def __init__(self, store: StateStore, build: Callable[[str], Op | None]) -> None:
-        self._store = store
+    def __init__(self, commit: Callable[[Sequence[Op]], Awaitable[int]], build: Callable[[str], Op | None]) -> None:
+        self._commit = commit
         self._build = build
         self._marked: dict[str, None] = {}
         self._wake = asyncio.Event()
+        self._writing = asyncio.Lock()
 
     def mark(self, thing: str) -> None:
         """Has a thing written soon."""
@@ -41,9 +44,16 @@ class WriteBehind:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            if not await self.flush():  # and then something is marked
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def flush(self) -> bool:
+        """Writes what is marked; False if the store cannot, and it stays marked."""
+        async with self._writing:
             while self._marked:
                 if not await self._write_some():
-                    await asyncio.sleep(RETRY_SECONDS)
+                    return False
+            return True
 
     async def _write_some(self) -> bool:
         taken = list(islice(self._marked, MAX_OPS))
@@ -53,13 +63,16 @@ class WriteBehind:
         if not ops:
             return True
         try:
-            await self._store.commit(ops)
+            await self._commit(ops)
         except Conflict:
             await self._write_singly(taken)
         except StoreUnavailable:
             log.warning("the store cannot write; %d changes of state wait for it", len(ops), exc_info=True)
             self._mark_again(taken)
             return False
+        except asyncio.CancelledError:
+            self._mark_again(taken)  # whether they were written is not known
+            raise
         return True
 
     async def _write_singly(self, things: list[str]) -> None:
@@ -68,7 +81,7 @@ class WriteBehind:
             if op is None:
                 continue
             try:
-                await self._store.commit([op])
+                await self._commit([op])
             except (Conflict, StoreUnavailable):
                 self._mark_again([thing])
 

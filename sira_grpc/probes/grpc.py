@@ -86,7 +86,10 @@ class GrpcProbe:
     def follow(self, endpoint: Endpoint) -> AsyncGenerator[ProbeResult, None] | None:
         """See Prober."""
         connection = self._channels.get(endpoint)
-        return self._watch(endpoint, connection) if connection.can_watch else None
+        if not connection.can_watch:
+            return None
+        # The stream lives long: it is handed what it needs of the endpoint, not the endpoint.
+        return _watch(connection, endpoint.health_check.grpc.service, probe_timeout(endpoint.health_check))
 
     def release(self, endpoint: Endpoint) -> None:
         """See Prober."""
@@ -95,24 +98,6 @@ class GrpcProbe:
     async def close(self) -> None:
         """See Prober."""
         await self._channels.close()
-
-    async def _watch(self, endpoint: Endpoint, connection: Connection) -> AsyncGenerator[ProbeResult, None]:
-        service = endpoint.health_check.grpc.service
-        with connection:
-            call = connection.watch(health_pb2.HealthCheckRequest(service=service))
-            try:
-                async with asyncio.timeout(probe_timeout(endpoint.health_check)):
-                    response = await call.read()
-                while isinstance(response, health_pb2.HealthCheckResponse):
-                    yield _told(response.status, service)
-                    response = await call.read()
-            except TimeoutError:
-                return
-            except grpc.aio.AioRpcError as error:
-                if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-                    connection.can_watch = False
-            finally:
-                call.cancel()
 
     def _failed(self, connection: Connection, error: grpc.aio.AioRpcError, service: str, timeout: float) -> ProbeResult:
         code = error.code()
@@ -130,6 +115,24 @@ class GrpcProbe:
         if _OWN_LIMIT in details:
             return connection_failed(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
         return bad(next((cause for text, cause in _UNAVAILABLE if text in details), "server answers UNAVAILABLE"))
+
+
+async def _watch(connection: Connection, service: str, first_within: float) -> AsyncGenerator[ProbeResult, None]:
+    with connection:
+        call = connection.watch(health_pb2.HealthCheckRequest(service=service))
+        try:
+            async with asyncio.timeout(first_within):
+                response = await call.read()
+            while isinstance(response, health_pb2.HealthCheckResponse):
+                yield _told(response.status, service)
+                response = await call.read()
+        except TimeoutError:
+            return
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                connection.can_watch = False
+        finally:
+            call.cancel()
 
 
 def _told(status: int, service: str) -> ProbeResult:

@@ -110,7 +110,7 @@ class Edge(grpc.GenericRpcHandler):
     def close(self, call: Call) -> None:
         """Leaves the interceptors that were entered, the innermost first."""
         if call.code is grpc.StatusCode.OK:
-            # Third-party servicers set a code and return.
+            # A code that was set on the context, without an abort, counts as well.
             call.code = call.context.code() or call.code
         for interceptor in self._interceptors[call.depth - 1 :: -1] if call.depth else ():
             interceptor.exit(call)

@@ -103,6 +103,9 @@ def _single(
             chain.enter(call)
             request = RequestStream(chain, call) if reads else chain.accept(call, data)
             response = await behavior(request, context)
+            if response is None and context.code() is not None:
+                # Third-party servicers set a code and return nothing; gRPC sends no message with it.
+                return b""
             return response if type(response) is bytes else serialize(response)
         except BaseException as error:
             await chain.fail(call, error)

@@ -20,16 +20,3 @@ def made_call(*, service: str = "sira.registry.v1.ResolverService", streams: boo
 def _unused(message: Any) -> Any:
     assert isinstance(message, Message)
     return message
-
-
-class ManualClock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def time_ns(self) -> int:
-        return int(self.now * 1e9)
-
-    def monotonic(self) -> float:
-        return self.now

@@ -11,12 +11,13 @@ from sira_grpc.errors import LimitExceeded
 from sira_grpc.rpc.call import Call
 from sira_grpc.rpc.interceptors import Limits
 from sira_grpc.rpc.interceptors.limits import MAX_IDLE_CALLERS
-from tests.unit.rpc.calls import ManualClock, made_call
+from tests.clocks import FakeClock
+from tests.unit.rpc.calls import made_call
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 def entered(limits: Limits, caller: str, *, streams: bool = False) -> Call:
@@ -26,7 +27,7 @@ def entered(limits: Limits, caller: str, *, streams: bool = False) -> Call:
 
 
 @pytest.mark.parametrize(("streams", "limit"), [(True, "max_streams_per_caller"), (False, "max_calls_per_caller")])
-def test_calls_at_the_same_time_are_limited_for_each_caller(clock: ManualClock, streams: bool, limit: str) -> None:
+def test_calls_at_the_same_time_are_limited_for_each_caller(clock: FakeClock, streams: bool, limit: str) -> None:
     limits = Limits(LimitsConfig(max_streams_per_caller=2, max_calls_per_caller=2), clock)
     first = entered(limits, "a", streams=streams)
     entered(limits, "a", streams=streams)
@@ -40,7 +41,7 @@ def test_calls_at_the_same_time_are_limited_for_each_caller(clock: ManualClock, 
     entered(limits, "a", streams=streams)
 
 
-def test_the_rate_is_a_bucket_that_refills(clock: ManualClock) -> None:
+def test_the_rate_is_a_bucket_that_refills(clock: FakeClock) -> None:
     limits = Limits(LimitsConfig(calls_per_second_per_caller=10, burst=3), clock)
     for _ in range(3):
         limits.exit(entered(limits, "a"))
@@ -48,12 +49,12 @@ def test_the_rate_is_a_bucket_that_refills(clock: ManualClock) -> None:
         entered(limits, "a")
     assert caught.value.metadata["limit"] == "calls_per_second_per_caller"
     assert caught.value.retry_after == pytest.approx(0.1)
-    clock.now += 0.15
+    clock.advance(0.15)
     entered(limits, "a")
     with pytest.raises(LimitExceeded) as caught:
         entered(limits, "a", streams=True)
     assert caught.value.retry_after == pytest.approx(0.05)
-    clock.now += 1000
+    clock.advance(1000)
     for _ in range(3):
         entered(limits, "a")
     with pytest.raises(LimitExceeded):
@@ -61,7 +62,7 @@ def test_the_rate_is_a_bucket_that_refills(clock: ManualClock) -> None:
     entered(limits, "b")
 
 
-def test_a_refused_call_uses_nothing(clock: ManualClock) -> None:
+def test_a_refused_call_uses_nothing(clock: FakeClock) -> None:
     limits = Limits(LimitsConfig(max_calls_per_caller=1, calls_per_second_per_caller=2), clock)
     first = entered(limits, "a")
     for _ in range(5):
@@ -71,7 +72,7 @@ def test_a_refused_call_uses_nothing(clock: ManualClock) -> None:
     entered(limits, "a")
 
 
-def test_idle_callers_are_forgotten(clock: ManualClock) -> None:
+def test_idle_callers_are_forgotten(clock: FakeClock) -> None:
     limits = Limits(LimitsConfig(), clock)
     calls = [entered(limits, f"caller-{index}") for index in range(10)]
     for call in calls:
@@ -79,7 +80,7 @@ def test_idle_callers_are_forgotten(clock: ManualClock) -> None:
     assert limits.callers == 0
 
 
-def test_the_rates_of_so_many_idle_callers_are_remembered(clock: ManualClock) -> None:
+def test_the_rates_of_so_many_idle_callers_are_remembered(clock: FakeClock) -> None:
     limits = Limits(LimitsConfig(calls_per_second_per_caller=1, burst=1), clock)
     busy = entered(limits, "busy")
     for index in range(MAX_IDLE_CALLERS + 1):
@@ -97,7 +98,7 @@ def test_the_rates_of_so_many_idle_callers_are_remembered(clock: ManualClock) ->
 
 @given(steps=st.lists(st.tuples(st.sampled_from("ab"), st.booleans(), st.booleans()), max_size=60))
 def test_no_caller_is_ever_over_its_limits(steps: list[tuple[str, bool, bool]]) -> None:
-    limits = Limits(LimitsConfig(max_streams_per_caller=3, max_calls_per_caller=2), ManualClock())
+    limits = Limits(LimitsConfig(max_streams_per_caller=3, max_calls_per_caller=2), FakeClock())
     open_calls: list[Call] = []
     for caller, streams, begin in steps:
         mine = [call for call in open_calls if call.caller == caller and call.method.streams == streams]

@@ -97,7 +97,7 @@ def test(name: str, wheels: list[Path], pins: tuple[str, ...], folder: Path) -> 
     versions = "import importlib.metadata as m; print({p: m.version(p) for p in ('protobuf', 'grpcio')}, flush=True)"
     absent = "import importlib.util as u; assert u.find_spec('sira_grpc') is None, 'the kernel is installed'"
     interpreter.run("-c", f"{versions}; {absent}", cwd=folder)
-    options = ["-o", "pythonpath=", "-p", "no:cacheprovider", "--rootdir", str(folder), "-q"]
+    options = ["-o", "pythonpath=", "-p", "no:cacheprovider", "--rootdir", str(folder), "-q", "-n", "2"]
     interpreter.run("-m", "pytest", "-c", str(ROOT / "pyproject.toml"), *options, str(TESTS), cwd=folder)
     print(f"Python SDK, {name} dependencies: passed in {time.monotonic() - started:.0f} s", flush=True)
 

@@ -43,7 +43,7 @@ def test_the_documentation_has_every_command() -> None:
 
 @pytest.mark.parametrize("name", sorted(COMMANDS | GROUPS.keys()))
 def test_every_command_explains_itself(name: str) -> None:
-    assert "Usage: sira" in sira(name, "--help") or "Usage: root" in sira(name, "--help")
+    assert "Usage: " in sira(name, "--help")
 
 
 @pytest.mark.parametrize("arguments", [["bogus"], ["resolve"], ["status", "-o", "xml"], ["services", "get"]])

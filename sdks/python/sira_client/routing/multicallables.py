@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
 import grpc
@@ -21,6 +21,17 @@ Response = TypeVar("Response")
 Callee = TypeVar("Callee")
 C = TypeVar("C", bound=grpc.aio.Call)
 Metadata = grpc.aio.Metadata | Sequence[tuple[str, str | bytes]] | None
+
+if TYPE_CHECKING:
+    StreamUnaryBase = grpc.aio.StreamUnaryMultiCallable
+    StreamStreamBase = grpc.aio.StreamStreamMultiCallable
+else:  # the oldest grpcio that is allowed has these two as plain classes
+
+    class StreamUnaryBase(grpc.aio.StreamUnaryMultiCallable, Generic[Request, Response]):
+        """See grpc.aio.StreamUnaryMultiCallable."""
+
+    class StreamStreamBase(grpc.aio.StreamStreamMultiCallable, Generic[Request, Response]):
+        """See grpc.aio.StreamStreamMultiCallable."""
 
 
 class ActiveCalls:
@@ -174,8 +185,8 @@ class UnaryStream(
 
 
 class StreamUnary(
-    MultiCallable[grpc.aio.StreamUnaryMultiCallable[Request, Response]],
-    grpc.aio.StreamUnaryMultiCallable[Request, Response],
+    MultiCallable[StreamUnaryBase[Request, Response]],
+    StreamUnaryBase[Request, Response],
 ):
     """See grpc.aio.StreamUnaryMultiCallable."""
 
@@ -198,8 +209,8 @@ class StreamUnary(
 
 
 class StreamStream(
-    MultiCallable[grpc.aio.StreamStreamMultiCallable[Request, Response]],
-    grpc.aio.StreamStreamMultiCallable[Request, Response],
+    MultiCallable[StreamStreamBase[Request, Response]],
+    StreamStreamBase[Request, Response],
 ):
     """See grpc.aio.StreamStreamMultiCallable."""
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _SCOPE = "sira_grpc"
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the latency histogram, seconds. A Resolve takes less than one millisecond, a durable write a few."""
-_SHUTDOWN_MILLIS = 3_000
-"""How long exporters may take to send what is left."""
+_EXPORT_SECONDS = 2.0
+"""How long one export may take, with all its retries: a collector that is away does not hold up the end."""
 _Closer = Callable[[], object]
 
 
@@ -61,7 +61,7 @@ def open_telemetry(config: TelemetryConfig, *, version: str) -> Telemetry:
         shutdown_on_exit=False,
         views=[View(instrument_type=Histogram, aggregation=ExplicitBucketHistogramAggregation(_BUCKETS))],
     )
-    closers.append(lambda: provider.shutdown(timeout_millis=_SHUTDOWN_MILLIS))
+    closers.append(lambda: provider.shutdown(timeout_millis=_EXPORT_SECONDS * 1000))
     return Telemetry(provider.get_meter(_SCOPE, version), tracer, address, closers)
 
 
@@ -89,7 +89,7 @@ def _otlp_metrics(config: TelemetryConfig) -> MetricReader:
     from opentelemetry.exporter.otlp.json.http.metric_exporter import OTLPMetricExporter
     from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
-    exporter = OTLPMetricExporter(endpoint=_url(config, "metrics"), headers=_headers(config))
+    exporter = OTLPMetricExporter(endpoint=_url(config, "metrics"), headers=_headers(config), timeout=_EXPORT_SECONDS)
     return PeriodicExportingMetricReader(exporter, export_interval_millis=config.metric_interval * 1000)
 
 
@@ -99,7 +99,7 @@ def _otlp_traces(config: TelemetryConfig, resource: Resource) -> tuple[Tracer, _
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
     from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 
-    exporter = OTLPSpanExporter(endpoint=_url(config, "traces"), headers=_headers(config))
+    exporter = OTLPSpanExporter(endpoint=_url(config, "traces"), headers=_headers(config), timeout=_EXPORT_SECONDS)
     provider = TracerProvider(
         resource=resource, sampler=ParentBasedTraceIdRatio(config.trace_sample_ratio), shutdown_on_exit=False
     )

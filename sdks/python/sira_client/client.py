@@ -21,7 +21,8 @@ from sira.registry.v1.resolver_service_pb2_grpc import ResolverServiceStub
 from sira_client.addresses import check, is_local
 from sira_client.balanced import BalancedChannel, HashKey
 from sira_client.balanced.balancer import Balancer, Caller, hash_key_of_header
-from sira_client.link import KEEPALIVE, RECONNECT, KernelChannel, Link
+from sira_client.dialing import endpoint_dialer
+from sira_client.link import KernelChannel, Link
 from sira_client.names import DEFAULT_NAMESPACE, derived_id, endpoint_name, service_name
 from sira_client.registration import Registration
 from sira_client.routing import RetryPolicy
@@ -245,14 +246,8 @@ class Client:
         """
         name = service_name(service, namespace)
         link, settings = self._link, self._settings
-        arguments = [*KEEPALIVE, *RECONNECT, *options]
-
-        def dial(target: str) -> grpc.aio.Channel:
-            if credentials is None:
-                return grpc.aio.insecure_channel(target, arguments, interceptors=interceptors)
-            return grpc.aio.secure_channel(target, credentials, arguments, interceptors=interceptors)
-
         caller = Caller(locality, self._id if client_id is None else client_id, hash_key)
+        dial = endpoint_dialer(credentials, options, interceptors)
         balancer = Balancer(name, lambda: follow(link, settings, name), caller, dial, settings)
         channel = BalancedChannel(balancer, retry=retry or RetryPolicy(), default_timeout=default_timeout)
         return self._own(channel)

@@ -11,19 +11,19 @@ from sira.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from sira.registry.v1.resolver_service_pb2_grpc import ResolverServiceStub
 
 from sira_client.addresses import grpc_target
+from sira_client.dialing import RECONNECT
 from sira_client.errors import from_rpc_error
 from sira_client.routing import CallInfo, RetryPolicy, Route, RoutedChannel
 from sira_client.settings import Settings
 
-KEEPALIVE = (
+_OPTIONS = (
+    *RECONNECT,
+    # A kernel that is gone is found out within 15 s, even while nothing is sent.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
 )
-"""Channel options: a dead peer is found out within 15 s, even while nothing is sent."""
-RECONNECT = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 2_000))
-"""Channel options: how soon gRPC tries to connect again."""
 _RESOLVER = resolver_service_pb2.DESCRIPTOR.services_by_name["ResolverService"]
 _READS = frozenset(f"/{_RESOLVER.full_name}/{method.name}" for method in _RESOLVER.methods)
 
@@ -110,8 +110,7 @@ class KernelChannel(RoutedChannel):
 
 
 def _open(address: str, credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
-    options = [*KEEPALIVE, *RECONNECT]
     target = grpc_target(address)
     if credentials is None:
-        return grpc.aio.insecure_channel(target, options)
-    return grpc.aio.secure_channel(target, credentials, options)
+        return grpc.aio.insecure_channel(target, _OPTIONS)
+    return grpc.aio.secure_channel(target, credentials, _OPTIONS)

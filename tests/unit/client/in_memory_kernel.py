@@ -29,6 +29,11 @@ _SHAPES: dict[tuple[bool, bool], Any] = {
     (True, True): grpc.stream_stream_rpc_method_handler,
 }
 
+OPTIONS = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 1_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -89,7 +94,7 @@ class InMemoryKernel:
         return f"127.0.0.1:{self.port}"
 
     async def start(self) -> None:
-        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        self._server = grpc.aio.server(options=OPTIONS)
         for service in (registry.DESCRIPTOR, resolver.DESCRIPTOR):
             for described in service.services_by_name.values():
                 self._server.add_generic_rpc_handlers((self._handlers(described),))
@@ -248,8 +253,9 @@ class InMemoryKernel:
         self._drops.add(drop)
         try:
             if not revision:
-                revision = self.revision
-                for message in self._snapshot():
+                messages = self._snapshot()
+                revision = messages[0].revision
+                for message in messages:
                     yield message
             else:
                 yield resolver.WatchResponse(revision=revision, progress=resolver.WatchProgress())
@@ -263,8 +269,9 @@ class InMemoryKernel:
                     dropped.cancel()
                 if drop.is_set():
                     await Failure(grpc.StatusCode.UNAVAILABLE, "KERNEL_STOPPING", retry_after_ms=1).abort(context)
-                yield self._changes(revision)
-                revision = self.revision
+                message = self._changes(revision)
+                revision = message.revision
+                yield message
         finally:
             self._drops.discard(drop)
 

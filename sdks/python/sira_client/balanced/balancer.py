@@ -11,9 +11,10 @@ import grpc
 from sira.registry.v1.locality_pb2 import Locality
 from sira.registry.v1.traffic_policy_pb2 import TrafficPolicy
 
-from sira_client.balanced.pool import Dial, Pool
+from sira_client.balanced.pool import Pool
 from sira_client.balanced.subchannel import SubChannel
 from sira_client.balancing import Candidate, Picker, make_picker, ramp_end_ns, select
+from sira_client.dialing import Dial
 from sira_client.errors import NotFoundError, SiraError, UnavailableError
 from sira_client.routing import CallInfo, Route
 from sira_client.settings import Settings

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-import grpc
 from sira.registry.v1.endpoint_pb2 import Endpoint
 
 from sira_client.addresses import target
 from sira_client.balanced.subchannel import SubChannel
 from sira_client.balancing import Candidate
-
-Dial = Callable[[str], grpc.aio.Channel]
+from sira_client.dialing import Dial
 
 
 class Pool:

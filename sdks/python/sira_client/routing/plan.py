@@ -42,14 +42,18 @@ class Plan(Generic[C]):
         Raises:
             grpc.aio.AioRpcError: what the router raises, or DEADLINE_EXCEEDED.
         """
+        if self.remaining() == 0:
+            raise self._too_late()
         try:
             async with asyncio.timeout_at(self.deadline):
                 return await self.router.route(self.info, tried)
         except TimeoutError:
-            message = f"Deadline exceeded while waiting for a connection for {self.info.method}"
-            raise grpc.aio.AioRpcError(
-                grpc.StatusCode.DEADLINE_EXCEEDED, grpc.aio.Metadata(), grpc.aio.Metadata(), message
-            ) from None
+            raise self._too_late() from None
+
+    def _too_late(self) -> grpc.aio.AioRpcError:
+        message = f"Deadline exceeded while waiting for a connection for {self.info.method}"
+        empty = grpc.aio.Metadata()
+        return grpc.aio.AioRpcError(grpc.StatusCode.DEADLINE_EXCEEDED, empty, empty, message)
 
     def launch(self, route: Route) -> C:
         """Starts the call on a route, with the time that is left."""

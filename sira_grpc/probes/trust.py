@@ -20,13 +20,15 @@ class TrustRoots:
 
     @classmethod
     def load(cls, tls_ca_file: Path | None) -> TrustRoots:
-        """Reads a PEM file of certificates; None means the roots that the machine and gRPC come with.
+        """Reads a PEM file of certificates; None means the machine's own, or gRPC's where the machine has none.
 
         Raises:
             ConfigError: the file cannot be read or holds no certificate.
         """
         if tls_ca_file is None:
-            return cls(ssl.create_default_context(), grpc.ssl_channel_credentials())
+            context = ssl.create_default_context()
+            roots = "".join(map(ssl.DER_cert_to_PEM_cert, context.get_ca_certs(binary_form=True)))
+            return cls(context, grpc.ssl_channel_credentials(root_certificates=roots.encode() or None))
         try:
             pem = tls_ca_file.read_bytes()
         except OSError as error:

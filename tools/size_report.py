@@ -25,12 +25,12 @@ class Size:
 
 
 def measure(path: Path, name: str) -> Iterator[Size]:
-    """Yields the size of a file and of each function in it, its decorators aside."""
+    """Yields the size of a file, and of each function in it without its decorators and its docstring."""
     source = path.read_text(encoding="utf-8")
     yield Size(len(source.splitlines()), name, FILE_AIM, FILE_CAP)
     for node in ast.walk(ast.parse(source, name)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            lines = _lines(node) - (_lines(node.body[0]) if ast.get_docstring(node) else 0)
             yield Size(lines, f"{name}:{node.lineno} {node.name}", FUNCTION_AIM, FUNCTION_CAP)
 
 
@@ -50,6 +50,10 @@ def report(sizes: list[Size]) -> int:
             verdict = f"above the cap of {size.cap}" if size.lines > size.cap else f"above the aim of {size.aim}"
             print(f"  {size.lines:5} {size.where}: {verdict}")
     return sum(size.lines > size.cap for size in sizes)
+
+
+def _lines(node: ast.stmt) -> int:
+    return (node.end_lineno or node.lineno) - node.lineno + 1
 
 
 def main() -> None:

@@ -11,7 +11,11 @@ from tools import size_report
 DECORATED = '''
 @decorator
 def short() -> None:
-    """One statement."""
+    """Says
+
+    much.
+    """
+    call()
 '''
 
 
@@ -25,9 +29,9 @@ def sizes_of(tmp_path: Path, source: str) -> list[size_report.Size]:
     return list(size_report.measure(path, "module.py"))
 
 
-def test_measures_the_file_and_each_function_without_its_decorators(tmp_path: Path) -> None:
+def test_measures_the_file_and_each_function_without_decorators_and_docstring(tmp_path: Path) -> None:
     file, function = sizes_of(tmp_path, DECORATED)
-    assert (file.lines, file.where) == (4, "module.py")
+    assert (file.lines, file.where) == (8, "module.py")
     assert (function.lines, function.where) == (2, "module.py:3 short")
 
 

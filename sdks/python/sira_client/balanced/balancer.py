@@ -73,6 +73,7 @@ class Balancer:
         self._view: ServiceView | None = None
         self._problem: SiraError | None = None
         self._candidates: Sequence[Candidate] = ()
+        self._live: Sequence[Candidate] = ()
         self._picker: Picker | None = None
         self._change = asyncio.Event()
         self._ramp: asyncio.TimerHandle | None = None
@@ -117,6 +118,7 @@ class Balancer:
         self._following.cancel()
         await asyncio.wait([self._following])
         await self._pool.close()
+        self._wake()
 
     def _pick(self, info: CallInfo, tried: Collection[Route]) -> SubChannel | None:
         picker = self._picker
@@ -137,10 +139,9 @@ class Balancer:
         return any(s is not None and not s.broken and s not in tried for s in subchannels)
 
     def _nobody(self) -> UnavailableError:
-        if self._problem is not None:
-            return UnavailableError(f"{self._service}: {self._problem.message}")
         if self._view is None:
-            return UnavailableError(f"{self._service}: the kernel has not told of it yet")
+            why = "the kernel has not told of it yet" if self._problem is None else self._problem.message
+            return UnavailableError(f"{self._service}: {why}")
         if not self._candidates:
             return UnavailableError(f"{self._service}: none of its {len(self._view.endpoints)} endpoints is healthy")
         return UnavailableError(f"{self._service}: none of its healthy endpoints can be reached")
@@ -173,7 +174,7 @@ class Balancer:
             endpoints, policy, locality=self._caller.locality, client_id=self._caller.client_id, now_ns=now
         )
         self._pool.sync(self._candidates)
-        self._repick()
+        self._connections_changed()
         if self._ramp is not None:
             self._ramp.cancel()
             self._ramp = None
@@ -197,7 +198,14 @@ class Balancer:
         return all(s is not None and s.broken for s in subchannels)
 
     def _repick(self) -> None:
-        self._picker = self._picker_of(self._connected())
+        live = self._connected()
+        if len(live) != len(self._live) or any(a is not b for a, b in zip(live, self._live, strict=True)):
+            # Only then: a new picker forgets whose turn it is.
+            self._picker = self._picker_of(live)
+            self._live = live
+        self._wake()
+
+    def _wake(self) -> None:
         change, self._change = self._change, asyncio.Event()
         change.set()
 

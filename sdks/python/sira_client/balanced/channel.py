@@ -43,8 +43,14 @@ class BalancedChannel(RoutedChannel):
             await self._balancer.changed()
 
     async def channel_ready(self) -> None:
-        """Waits until a call would find an endpoint."""
+        """Waits until a call would find an endpoint.
+
+        Raises:
+            grpc.aio.UsageError: the channel was closed.
+        """
         while self.get_state() is not grpc.ChannelConnectivity.READY:
+            if self._closed:
+                raise grpc.aio.UsageError("Channel is closed.")
             await self._balancer.changed()
 
     async def close(self, grace: float | None = None) -> None:

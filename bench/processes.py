@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,10 +53,20 @@ class Server:
         await self.process.wait()
 
 
+async def launch_kernel(data_dir: str) -> Server:
+    """Starts a kernel with `sira dev`, on a port that the system chooses."""
+    return await launch([sys.executable, "-m", "sira_grpc", "dev", "--listen", "127.0.0.1:0", "--data-dir", data_dir])
+
+
+async def launch_bare() -> Server:
+    """Starts the floor."""
+    return await launch([sys.executable, "-m", "bench.bare"])
+
+
 @contextlib.asynccontextmanager
-async def serve(module: str, *arguments: str) -> AsyncIterator[Server]:
-    """Runs `python -m module arguments`, which prints its address as its first line, for as long as the block."""
-    server = await launch([sys.executable, "-m", module, *arguments])
+async def serve(launched: Awaitable[Server]) -> AsyncIterator[Server]:
+    """Has a server for as long as the block."""
+    server = await launched
     try:
         yield server
     finally:
@@ -64,7 +74,7 @@ async def serve(module: str, *arguments: str) -> AsyncIterator[Server]:
 
 
 async def launch(command: Sequence[str]) -> Server:
-    """Starts a server and waits for its first line, its address.
+    """Starts a server and waits for its first line, in which its address is the first word with a colon.
 
     Raises:
         RuntimeError: it ended instead.
@@ -74,4 +84,4 @@ async def launch(command: Sequence[str]) -> Server:
     line = await process.stdout.readline()
     if not line:
         raise RuntimeError(f"{' '.join(command)} ended with {await process.wait()} before it listened")
-    return Server(process, line.decode().strip())
+    return Server(process, next((word for word in line.decode().split() if ":" in word), ""))

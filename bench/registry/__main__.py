@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import uvloop
 
 from bench.figures import Report
-from bench.processes import Server, serve
+from bench.processes import Server, launch_bare, launch_kernel, serve
 from bench.registry import calls, death, fanout, leases, peer_etcd, probing, scale
 
 Part = Callable[[Report, Server, Server], Awaitable[None]]
@@ -35,7 +35,7 @@ async def main(chosen: list[str]) -> bool:
             continue
         report.say(f"{name}:")
         with tempfile.TemporaryDirectory(prefix="sira-bench-") as folder:
-            async with serve("bench.kernel", folder) as kernel, serve("bench.bare") as bare:
+            async with serve(launch_kernel(folder)) as kernel, serve(launch_bare()) as bare:
                 await part(report, kernel, bare)
     for name, alone in ALONE.items():
         if not chosen or name in chosen:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from typing import Any
 
 from grpc import aio
 from sira.registry.v1 import registry_service_pb2 as registry
@@ -17,7 +18,7 @@ from bench.registry import messages
 async def main() -> None:
     """Holds a lease until it is killed."""
     async with aio.insecure_channel(sys.argv[1]) as channel:
-        stream = channel.stream_stream(messages.REGISTRY + "HoldLease")()
+        stream: Any = channel.stream_stream(messages.REGISTRY + "HoldLease")()
         request = registry.HoldLeaseRequest(endpoints=[messages.endpoint("mortal", int(sys.argv[2]))])
         request.allow_missing_service = True
         await stream.write(request.SerializeToString())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import tempfile
 import time
 
@@ -12,7 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from bench.figures import Report, median
 from bench.load import channels, closed_loop
-from bench.processes import Server, launch
+from bench.processes import Server, launch_kernel
 from bench.registry import messages
 
 ENDPOINTS = 100_000
@@ -23,7 +22,7 @@ STARTS = 3
 async def start(folder: str) -> tuple[Server, float]:
     """Starts a kernel and returns it with the seconds from its exec until health says SERVING."""
     begun = time.perf_counter()
-    server = await launch([sys.executable, "-m", "bench.kernel", folder])
+    server = await launch_kernel(folder)
     async with aio.insecure_channel(server.address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         async for answer in stub.Watch(health_pb2.HealthCheckRequest()):

@@ -29,6 +29,9 @@ def serve(config: KernelConfig, printer: Printer, *, started: float) -> None:
     """
     import uvloop
 
+    from sira_grpc.cli.process import fit_for_serving
+
+    fit_for_serving()
     logs.configure(config.log)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(config, printer, started))
@@ -36,9 +39,11 @@ def serve(config: KernelConfig, printer: Printer, *, started: float) -> None:
 
 
 async def _serve(config: KernelConfig, printer: Printer, started: float) -> None:
+    from sira_grpc.cli.process import settle
     from sira_grpc.kernel import Kernel
 
     async with Kernel(config) as kernel:
+        settle()
         _tell(kernel, printer, time.monotonic() - started)
         await kernel.run_until_signal()
         say("draining")

@@ -12,7 +12,7 @@ import grpc
 from demo.show import play
 
 SECONDS = 3.0
-QUICK_SECONDS = 0.8
+QUICK_SECONDS = 1.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

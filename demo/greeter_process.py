@@ -15,7 +15,7 @@ from sira_client import GrpcCheck, HealthCheck, Locality, Registration, connect_
 
 from demo.greeter import greeting, handler
 
-LEASE_SECONDS = 5.0
+LEASE_SECONDS = 8.0
 REPORT_SECONDS = 0.2
 WORK_SECONDS = (0.005, 0.03)
 """How long a greeting takes: long enough for some to be under way whenever something happens."""

@@ -41,12 +41,11 @@ class Observer:
         return self.view.endpoints.get(f"{SERVICE}/endpoints/{name}") if self.view else None
 
     def state(self, name: str) -> str:
-        """How a greeter is, in words; empty if it is not registered."""
+        """How the kernel finds a greeter; empty if it is not registered."""
         endpoint = self.endpoint(name)
         if endpoint is None:
             return ""
-        state = HealthState.Name(endpoint.status.state).removeprefix("HEALTH_STATE_").lower().replace("_", " ")
-        return f"{state}, suspect" if endpoint.status.suspect else state
+        return HealthState.Name(endpoint.status.state).removeprefix("HEALTH_STATE_").lower().replace("_", " ")
 
     async def until(self, condition: Callable[[], bool], *, within: float) -> bool:
         """Waits until a condition holds, which is looked at whenever there is news. False if it does not in time."""

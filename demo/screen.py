@@ -18,7 +18,9 @@ from demo.observer import Observer
 from demo.tally import of
 
 REFRESH_SECONDS = 0.2
-BAR_WIDTH = 20
+BAR_WIDTH = 12
+BAR_FROM_WIDTH = 95
+"""Width of the terminal from which there is room for bars."""
 STYLES = {"serving": "green", "draining": "yellow", "starting": "cyan"}
 
 
@@ -84,24 +86,29 @@ class Screen:
         recent = tally.last_second(time.monotonic())
         table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
         for title in ("PROCESS", "LOCALITY", "STATE"):
-            table.add_column(title)
-        for caller, place in CALLERS.items():
-            table.add_column(f"{caller} in {place}", justify="right")
-        table.add_column("CALLS/S", justify="right")
-        table.add_column("TOTAL", justify="right")
-        if self._alive:
+            table.add_column(title, no_wrap=True)
+        for title in (*(f"FROM {caller}" for caller in CALLERS), "CALLS/S", "TOTAL"):
+            table.add_column(title.upper(), justify="right", no_wrap=True)
+        bars = self._alive and self._console.width >= BAR_FROM_WIDTH
+        if bars:
             table.add_column("", width=BAR_WIDTH, no_wrap=True)
         busiest = max([1, *(of(recent, greeters=[name]) for name in self._fleet.greeters)])
         for name, greeter in self._fleet.greeters.items():
-            state = ", ".join(part for part in (greeter.fate, self._observer.state(name)) if part)
             rate = of(recent, greeters=[name])
-            cells: list[str | Text] = [name, str(greeter.place), Text(state, style=STYLES.get(state, "dim"))]
+            cells: list[str | Text] = [name, str(greeter.place), self._state(name)]
             cells += [str(of(tally.calls, caller=caller, greeters=[name])) for caller in CALLERS]
             cells += [str(rate), str(of(tally.calls, greeters=[name]))]
-            if self._alive:
+            if bars:
                 cells.append(Text("━" * round(BAR_WIDTH * rate / busiest), style="green"))
-            table.add_row(*cells, style="" if not greeter.fate else "dim")
+            table.add_row(*cells, style="dim" if greeter.fate else "")
         return table
+
+    def _state(self, name: str) -> Text:
+        """What has been done to a greeter, and how it is by the registry."""
+        fate, state = self._fleet.greeters[name].fate, self._observer.state(name)
+        if fate:
+            return Text(f"{fate}, {state}" if state else fate)
+        return Text(state or "not registered", style=STYLES.get(state, "red"))
 
     def _totals(self) -> Text:
         tally = self._observer.tally

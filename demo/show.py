@@ -81,7 +81,8 @@ async def _start_callers(demo: Demo, watching: asyncio.TaskGroup) -> list[asynci
         caller = await demo.fleet.start_caller(name, place)
         listening.append(watching.create_task(demo.observer.listen(caller)))
     await _in_time(demo, lambda: all(of(demo.observer.tally.calls, caller=name) for name in CALLERS), "callers")
-    demo.screen.note(f"each caller makes {CALLS_PER_SECOND} calls a second")
+    who = " and ".join(f"{name} in {place}" for name, place in CALLERS.items())
+    demo.screen.note(f"{who} make {CALLS_PER_SECOND} calls a second each")
     return listening
 
 

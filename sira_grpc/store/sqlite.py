@@ -70,6 +70,7 @@ def _open(path: Path) -> _Opened:
         revision = newest_revision(db)
         compacted: int = db.execute("SELECT value FROM meta WHERE name = 'compacted'").fetchone()[0]
         garbage = Garbage()
+        garbage.load(db)
         blobs = BlobArea(garbage)
         db.execute("BEGIN IMMEDIATE")
         blobs.discard_unfinished(db)
@@ -81,7 +82,7 @@ def _open(path: Path) -> _Opened:
         for connection in connections:
             connection.close()
         directory.release()
-        if isinstance(error, sqlite3.Error):
+        if isinstance(error, (sqlite3.Error, ValueError)):
             raise translate(error, directory.path) from error
         raise
     return _Opened(directory, db, connections[1:], garbage, blobs, revision, compacted)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import zlib
 from collections import deque
-
-_KINDS = {"history", "log_frame", "blob_chunk"}
 
 
 class Garbage:
@@ -21,14 +20,17 @@ class Garbage:
 
     def add(self, db: sqlite3.Connection, kind: str, low: int, high: int) -> None:
         """Hands over the rows of table kind from number low up to but not including high."""
-        ranges = self._load(db)
-        row = db.execute("INSERT INTO garbage (kind, low, high) VALUES (?, ?, ?)", (kind, low, high)).lastrowid
+        ranges = self.load(db)
+        row = db.execute(
+            "INSERT INTO garbage (kind, low, high, crc) VALUES (?, ?, ?, ?)",
+            (kind, low, high, _checksum(kind, low, high)),
+        ).lastrowid
         assert row is not None, "an INSERT has a row number"
         ranges.append((row, kind, low, high))
 
     def sweep(self, db: sqlite3.Connection, limit: int) -> None:
         """Deletes at most limit rows, within the caller's transaction."""
-        ranges = self._load(db)
+        ranges = self.load(db)
         while limit > 0 and ranges:
             row, kind, low, high = ranges[0]
             deleted = db.execute(
@@ -44,8 +46,21 @@ class Garbage:
         """Forgets what the transaction changed: it was rolled back."""
         self._ranges = None
 
-    def _load(self, db: sqlite3.Connection) -> deque[tuple[int, str, int, int]]:
+    def load(self, db: sqlite3.Connection) -> deque[tuple[int, str, int, int]]:
+        """Returns the ranges, read from the table unless they are known.
+
+        Raises:
+            ValueError: a range is not what was written.
+        """
         if self._ranges is None:
-            rows = db.execute("SELECT id, kind, low, high FROM garbage ORDER BY id").fetchall()
-            self._ranges = deque(row for row in rows if row[1] in _KINDS)
+            ranges = deque[tuple[int, str, int, int]]()
+            for row, kind, low, high, crc in db.execute("SELECT id, kind, low, high, crc FROM garbage ORDER BY id"):
+                if _checksum(kind, low, high) != crc:
+                    raise ValueError(f"row {row} of the garbage")
+                ranges.append((row, kind, low, high))
+            self._ranges = ranges
         return self._ranges
+
+
+def _checksum(kind: str, low: int, high: int) -> int:
+    return zlib.crc32(f"{kind} {low} {high}".encode())

@@ -61,14 +61,16 @@ def load_partition(db: sqlite3.Connection, name: str) -> Partition | None:
     An append writes only its frames: `next` follows from the last of them, or from the row if all are forgotten.
     """
     row = db.execute(
-        "SELECT p.id, p.first, p.next, f.id, coalesce(f.time_ns, 0) FROM log_partition p LEFT JOIN log_frame f "
+        "SELECT p.id, p.first, p.next, p.crc, f.id, coalesce(f.time_ns, 0) FROM log_partition p LEFT JOIN log_frame f "
         f"ON f.id = (SELECT max(id) FROM log_frame WHERE id < (p.id + 1) << {OFFSET_BITS}) "
         f"AND f.id >= p.id << {OFFSET_BITS} WHERE p.name = ?",
         (name,),
     ).fetchone()
     if row is None:
         return None
-    number, first, following, last, time_ns = row
+    number, first, following, crc, last, time_ns = row
+    if _row_checksum(name, number, first, following) != crc:
+        raise ValueError(f"the log {name}")
     if last is not None:
         following = max(following, last - (number << OFFSET_BITS) + 1)
     return Partition(number, first, following, time_ns)
@@ -77,6 +79,10 @@ def load_partition(db: sqlite3.Connection, name: str) -> Partition | None:
 def checksum(row: int, time_ns: int, data: bytes) -> int:
     """Returns the CRC-32 of a frame: of its data, its row number and its time."""
     return zlib.crc32(data, (row ^ time_ns) & 0xFFFFFFFF)
+
+
+def _row_checksum(name: str, number: int, first: int, following: int) -> int:
+    return zlib.crc32(f"{name} {number} {first} {following}".encode())
 
 
 class LogArea:
@@ -124,8 +130,10 @@ class LogArea:
         if first > partition.first:
             self._garbage.add(db, "log_frame", partition.base + partition.first, partition.base + first)
             partition.first = first
+            crc = _row_checksum(job.partition, partition.number, first, partition.next)
             db.execute(
-                "UPDATE log_partition SET first = ?, next = ? WHERE id = ?", (first, partition.next, partition.number)
+                "UPDATE log_partition SET first = ?, next = ?, crc = ? WHERE id = ?",
+                (first, partition.next, crc, partition.number),
             )
 
     def _delete(self, db: sqlite3.Connection, job: DeletePartitionJob) -> None:
@@ -142,8 +150,10 @@ class LogArea:
         return partition
 
     def _create(self, db: sqlite3.Connection, name: str) -> Partition:
-        number = db.execute("INSERT INTO log_partition (name, first, next) VALUES (?, 0, 0)", (name,)).lastrowid
+        number = db.execute("INSERT INTO log_partition (name, first, next, crc) VALUES (?, 0, 0, 0)", (name,)).lastrowid
         assert number is not None, "an INSERT has a row number"
+        crc = _row_checksum(name, number, 0, 0)
+        db.execute("UPDATE log_partition SET crc = ? WHERE id = ?", (crc, number))
         partition = self._partitions[name] = Partition(number, 0, 0, 0)
         return partition
 

@@ -1,22 +1,22 @@
-"""The embedded store's file: its tables, its version, its connections, and what is checked when it is opened."""
+"""The embedded store's file: its tables, its version and its connections."""
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 
+from sira_grpc.store.sqlite_check import check_file
 from sira_grpc.store.sqlite_errors import corrupt, unavailable
 from sira_grpc.store.sqlite_wal import lost_commits
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x53697261
 """Spells "Sira" in the file's header."""
-QUICK_CHECK_BYTES = 32 << 20
-"""Files up to this size have their whole structure checked at open (about 0.1 s); in larger ones, what is read is."""
 
-# Every row that holds callers' bytes has a CRC-32 over them and what names them, because SQLite checks none of its
-# pages. Entries lie in the order in which they first came, and only an index has them by key: a batch of changes all
-# over the key space then dirties few pages (measured: 2 to 3 times the throughput of a table clustered by key).
+# Rows carry a CRC-32 over what they say and what names them, because SQLite checks none of its pages. Entries lie in
+# the order in which they first came, and only an index has them by key: a batch of changes all over the key space then
+# dirties few pages (measured: 2 to 3 times the throughput of a table clustered by key).
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID, STRICT;
 CREATE TABLE state (
@@ -25,13 +25,14 @@ CREATE TABLE state (
 CREATE TABLE history (id INTEGER PRIMARY KEY, crc INTEGER NOT NULL, data BLOB NOT NULL) STRICT;
 CREATE TABLE log_partition (
     id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE,
-    first INTEGER NOT NULL, next INTEGER NOT NULL) STRICT;
+    first INTEGER NOT NULL, next INTEGER NOT NULL, crc INTEGER NOT NULL) STRICT;
 CREATE TABLE log_frame (
     id INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL, crc INTEGER NOT NULL, data BLOB NOT NULL) STRICT;
 CREATE TABLE blob (id INTEGER PRIMARY KEY AUTOINCREMENT, digest TEXT UNIQUE, chunks INTEGER NOT NULL) STRICT;
 CREATE TABLE blob_chunk (id INTEGER PRIMARY KEY, crc INTEGER NOT NULL, data BLOB NOT NULL) STRICT;
 CREATE TABLE garbage (
-    id INTEGER PRIMARY KEY, kind TEXT NOT NULL, low INTEGER NOT NULL, high INTEGER NOT NULL) STRICT;
+    id INTEGER PRIMARY KEY, kind TEXT NOT NULL, low INTEGER NOT NULL, high INTEGER NOT NULL,
+    crc INTEGER NOT NULL) STRICT;
 INSERT INTO meta VALUES ('compacted', 0);
 """
 
@@ -41,7 +42,7 @@ def open_database(database: Path) -> sqlite3.Connection:
 
     Raises:
         StoreCorrupt: the file is damaged, or its write-ahead log holds commits that can no longer be read.
-        StoreUnavailable: the file was written by a newer version.
+        StoreUnavailable: the file is read-only, or was written by a newer version.
         sqlite3.Error: whatever else SQLite finds.
     """
     wal = database.with_name(database.name + "-wal")
@@ -50,6 +51,9 @@ def open_database(database: Path) -> sqlite3.Connection:
         raise corrupt(database.parent, f"{database.name} is missing or empty, but {wal.name} is there")
     db = connect(database)
     try:
+        if not os.access(database, os.W_OK):
+            # SQLite would open it for reading, and say so at the first write only.
+            raise unavailable(database.parent, f"{database.name} is read-only")
         _prepare(db, database)
     except BaseException:
         db.close()
@@ -60,8 +64,12 @@ def open_database(database: Path) -> sqlite3.Connection:
 def connect(database: Path) -> sqlite3.Connection:
     """Opens a connection that may move between threads, with transactions begun and ended by hand."""
     db = sqlite3.connect(database, isolation_level=None, check_same_thread=False)
-    db.execute("PRAGMA cell_size_check=ON")
-    db.execute("PRAGMA cache_size=-8192")
+    try:
+        db.execute("PRAGMA cell_size_check=ON")
+        db.execute("PRAGMA cache_size=-8192")
+    except BaseException:
+        db.close()
+        raise
     return db
 
 
@@ -84,10 +92,7 @@ def _prepare(db: sqlite3.Connection, database: Path) -> None:
         _create(db, database)
     elif db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise corrupt(database.parent, f"{database.name} is not a Sira store")
-    if database.stat().st_size <= QUICK_CHECK_BYTES:
-        findings = [row[0] for row in db.execute("PRAGMA quick_check(1)")]
-        if findings != ["ok"]:
-            raise corrupt(database.parent, findings[0])
+    check_file(db, database)
 
 
 def _create(db: sqlite3.Connection, database: Path) -> None:

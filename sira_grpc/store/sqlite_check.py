@@ -1,0 +1,35 @@
+"""What is checked of the embedded store's file when it is opened, so that damage is found before it is served.
+
+A file of up to FULL_CHECK_BYTES is checked whole: its structure, and that its indices agree with its tables. That takes
+about 2.5 ms a MiB. In a larger one it is the small tables that say what is there, and the newest commit; the rest is
+checked as it is read: SQLite finds a broken structure, and the rows' checksums any other change.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from sira_grpc.store.sqlite_errors import corrupt
+from sira_grpc.store.sqlite_history import checksum
+
+FULL_CHECK_BYTES = 128 << 20
+_SMALL_TABLES = ("meta", "log_partition", "blob", "garbage")
+
+
+def check_file(db: sqlite3.Connection, database: Path) -> None:
+    """Raises StoreCorrupt if the file is damaged."""
+    whole = database.stat().st_size <= FULL_CHECK_BYTES
+    for table in ("",) if whole else _SMALL_TABLES:
+        (finding,) = db.execute(f"PRAGMA integrity_check({table or 1})").fetchone()
+        if finding != "ok":
+            raise corrupt(database.parent, finding)
+    newest = 0
+    row = db.execute("SELECT id, crc, data FROM history ORDER BY id DESC LIMIT 1").fetchone()
+    if row is not None:
+        newest, crc, data = row
+        if checksum(newest, data) != crc:
+            raise corrupt(database.parent, f"the history at revision {newest}")
+    (compacted,) = db.execute("SELECT value FROM meta WHERE name = 'compacted'").fetchone() or (-1,)
+    if not 0 <= compacted <= newest:
+        raise corrupt(database.parent, f"a history up to {newest} cannot be compacted up to {compacted}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
+from typing import Any, cast
 
-from sira.registry.v1.endpoint_pb2 import Endpoint
+from sira.registry.v1.endpoint_pb2 import Endpoint, EndpointStatus
 from sira.registry.v1.event_pb2 import Event, EventType
 from sira.registry.v1.health_check_pb2 import HealthCheck, HealthState, TcpCheck, TtlCheck
 from sira.registry.v1.resolver_service_pb2 import ResolveRequest, ResolveResponse
@@ -15,7 +17,7 @@ from sira.registry.v1.service_pb2 import Service
 from sira_grpc.config import RegistryConfig
 from sira_grpc.registry.probe_api import ProbeResult
 from sira_grpc.registry.registry import Registry
-from sira_grpc.store import open_sqlite
+from sira_grpc.store import Op, Store, open_sqlite
 from sira_grpc.store.sqlite import SqliteStore
 from tests.clocks import FakeClock
 
@@ -51,6 +53,40 @@ def seeded_bytes(seed: int) -> Callable[[int], bytes]:
     return random.Random(seed).randbytes
 
 
+class GatedStore:
+    """The real store, whose commits a test can hold up, or have fail."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+        self.failures: list[Exception] = []
+        self._gate = asyncio.Event()
+        self._gate.set()
+        self._arrived = asyncio.Event()
+
+    def shut(self) -> None:
+        """Holds up commits from here on."""
+        self._gate.clear()
+        self._arrived.clear()
+
+    def open(self) -> None:
+        self._gate.set()
+
+    async def arrived(self) -> None:
+        """Returns when a commit has come to the gate since it was shut."""
+        await self._arrived.wait()
+        self._arrived.clear()
+
+    async def commit(self, ops: Sequence[Op]) -> int:
+        self._arrived.set()
+        await self._gate.wait()
+        if self.failures:
+            raise self.failures.pop(0)
+        return await self._store.commit(ops)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
 class World:
     """One registry and what is around it. restart() goes on from the same store, as a kernel does."""
 
@@ -59,14 +95,14 @@ class World:
         self.clock = clock
         self.config = config
         self.prober = ToldProber()
-        self.store: SqliteStore
+        self.store: GatedStore
         self.registry: Registry
         self._random_bytes = seeded_bytes(1)
 
     async def start(self) -> None:
-        self.store = await open_sqlite(self.path, clock=self.clock)
+        self.store = GatedStore(await open_sqlite(self.path, clock=self.clock))
         self.registry = Registry(
-            self.store,
+            cast(Store, self.store),
             self.prober,
             self.config,
             clock=self.clock,
@@ -77,6 +113,7 @@ class World:
         await self.registry.start()
 
     async def stop(self) -> None:
+        self.store.open()
         await self.registry.close()
         await self.store.close()
 
@@ -95,6 +132,11 @@ class World:
         await self.registry.expiry.sweep()
         await self.settled()
 
+    async def turns(self) -> None:
+        """Lets every task that can go on without the store go on."""
+        for _ in range(10):
+            await asyncio.sleep(0)
+
     async def register(self, *endpoints: Endpoint, ttl: float = 15.0) -> str:
         """Registers endpoints under a new lease and returns its key."""
         done = await self.registry.registrar.register_under_new_lease(
@@ -111,6 +153,13 @@ class World:
     def resolved(self, service: str = SERVICE) -> set[str]:
         """The ids of the endpoints that a caller would get."""
         return {e.name.rpartition("/")[2] for e in self.resolve(service).endpoints}
+
+    def registered(self, service: str = SERVICE) -> set[str]:
+        """The ids of the endpoints that are there."""
+        return {name.rpartition("/")[2] for name in self.registry.view.services[service].endpoints}
+
+    def state(self, id_: str = "a", service: str = SERVICE) -> EndpointStatus:
+        return self.registry.view.endpoint(f"{service}/endpoints/{id_}").message.status
 
     def events(self, kind: EventType.ValueType, resource: str = "") -> list[Event]:
         found = self.registry.events.latest(below=0, resource=resource)

@@ -44,8 +44,10 @@ async def _serve(config: KernelConfig, printer: Printer, started: float) -> None
 
     async with Kernel(config) as kernel:
         settle()
+        signalled = asyncio.ensure_future(kernel.run_until_signal())
+        await asyncio.sleep(0)  # it listens for signals from here on, so whoever reads the line may send one
         _tell(kernel, printer, time.monotonic() - started)
-        await kernel.run_until_signal()
+        await signalled
         say("draining")
         failed = kernel.failed
     if failed:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sira_grpc.store.sqlite_checksum import checksum
 from sira_grpc.store.sqlite_garbage import Garbage
 from sira_grpc.store.sqlite_writer import Job
 
@@ -57,11 +57,6 @@ def chunk_row(blob: int, index: int) -> int:
     return (blob << CHUNK_BITS) + index
 
 
-def checksum(row: int, data: bytes) -> int:
-    """Returns the CRC-32 of a chunk: of its data and its row number."""
-    return zlib.crc32(data, row & 0xFFFFFFFF)
-
-
 class BlobArea:
     """The blobs as the writer's thread sees them."""
 
@@ -76,7 +71,7 @@ class BlobArea:
                     job.outcome = db.execute("INSERT INTO blob (chunks) VALUES (0)").lastrowid
                 case ChunkJob():
                     row = chunk_row(job.blob, job.index)
-                    values = (row, checksum(row, job.data), job.data)
+                    values = (row, checksum(job.data, row), job.data)
                     db.execute("INSERT INTO blob_chunk VALUES (?, ?, ?)", values)
                 case FinishJob():
                     self._finish(db, job)

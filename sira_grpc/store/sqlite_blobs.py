@@ -16,9 +16,9 @@ from sira_grpc.store.sqlite_blob_area import (
     ChunkJob,
     DeleteBlobJob,
     FinishJob,
-    checksum,
     chunk_row,
 )
+from sira_grpc.store.sqlite_checksum import checksum
 from sira_grpc.store.sqlite_errors import corrupt
 from sira_grpc.store.sqlite_readers import Readers
 from sira_grpc.store.sqlite_writer import GroupWriter
@@ -101,6 +101,6 @@ def _read_chunk(db: sqlite3.Connection, path: Path, digest: str, blob: int, inde
     if found is None:  # deleted while it was being read
         raise KeyError(digest)
     crc, data = found
-    if data is None or checksum(row, data) != crc:
+    if data is None or checksum(data, row) != crc:
         raise corrupt(path, f"chunk {index} of the blob {digest}")
     return bytes(data)

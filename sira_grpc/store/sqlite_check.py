@@ -1,8 +1,8 @@
 """What is checked of the embedded store's file when it is opened, so that damage is found before it is served.
 
 A file of up to FULL_CHECK_BYTES is checked whole: its structure, and that its indices agree with its tables. That takes
-about 2.5 ms a MiB. In a larger one it is the small tables that say what is there, and the newest commit; the rest is
-checked as it is read: SQLite finds a broken structure, and the rows' checksums any other change.
+about 2.5 ms a MiB. In a larger one it is the tables that have an index, and the newest commit; the history, the frames
+and the chunks are checked as they are read: SQLite finds a broken structure, and checksums and gaps any other change.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from sira_grpc.store.sqlite_checksum import checksum
 from sira_grpc.store.sqlite_errors import corrupt
-from sira_grpc.store.sqlite_history import checksum
 
 FULL_CHECK_BYTES = 128 << 20
-_SMALL_TABLES = ("meta", "log_partition", "blob", "garbage")
+_INDEXED_TABLES = ("meta", "state", "log_partition", "blob", "garbage")
 
 
 def check_file(db: sqlite3.Connection, database: Path) -> None:
     """Raises StoreCorrupt if the file is damaged."""
     whole = database.stat().st_size <= FULL_CHECK_BYTES
-    for table in ("",) if whole else _SMALL_TABLES:
+    for table in ("",) if whole else _INDEXED_TABLES:
         (finding,) = db.execute(f"PRAGMA integrity_check({table or 1})").fetchone()
         if finding != "ok":
             raise corrupt(database.parent, finding)
@@ -28,7 +28,7 @@ def check_file(db: sqlite3.Connection, database: Path) -> None:
     row = db.execute("SELECT id, crc, data FROM history ORDER BY id DESC LIMIT 1").fetchone()
     if row is not None:
         newest, crc, data = row
-        if checksum(newest, data) != crc:
+        if checksum(data, newest) != crc:
             raise corrupt(database.parent, f"the history at revision {newest}")
     (compacted,) = db.execute("SELECT value FROM meta WHERE name = 'compacted'").fetchone() or (-1,)
     if not 0 <= compacted <= newest:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-import zlib
 from collections import deque
+
+from sira_grpc.store.sqlite_checksum import checksum
 
 
 class Garbage:
@@ -23,7 +24,7 @@ class Garbage:
         ranges = self.load(db)
         row = db.execute(
             "INSERT INTO garbage (kind, low, high, crc) VALUES (?, ?, ?, ?)",
-            (kind, low, high, _checksum(kind, low, high)),
+            (kind, low, high, checksum(b"", kind, low, high)),
         ).lastrowid
         assert row is not None, "an INSERT has a row number"
         ranges.append((row, kind, low, high))
@@ -55,12 +56,8 @@ class Garbage:
         if self._ranges is None:
             ranges = deque[tuple[int, str, int, int]]()
             for row, kind, low, high, crc in db.execute("SELECT id, kind, low, high, crc FROM garbage ORDER BY id"):
-                if _checksum(kind, low, high) != crc:
+                if checksum(b"", kind, low, high) != crc:
                     raise ValueError(f"row {row} of the garbage")
                 ranges.append((row, kind, low, high))
             self._ranges = ranges
         return self._ranges
-
-
-def _checksum(kind: str, low: int, high: int) -> int:
-    return zlib.crc32(f"{kind} {low} {high}".encode())

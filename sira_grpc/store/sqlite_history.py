@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sqlite3
 import struct
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sira_grpc.store.api import Change, Commit
 from sira_grpc.store.sqlite_bulk import Source, read_page
+from sira_grpc.store.sqlite_checksum import checksum
 from sira_grpc.store.sqlite_errors import corrupt
 from sira_grpc.store.sqlite_readers import one_moment
 
@@ -54,11 +54,6 @@ def decode(revision: int, data: bytes) -> Commit:
     return Commit(revision, tuple(changes))
 
 
-def checksum(revision: int, data: bytes) -> int:
-    """Returns the CRC-32 of a row: of its data and of whose data they are."""
-    return zlib.crc32(data, revision & 0xFFFFFFFF)
-
-
 def below(commit: Commit, prefix: str) -> Commit | None:
     """Returns the part of a commit below a prefix, None if there is none."""
     changes = tuple(change for change in commit.changes if change.key.startswith(prefix))
@@ -82,7 +77,7 @@ def read_history(db: sqlite3.Connection, path: Path, prefix: str, after: int) ->
     for number, _, crc, data in rows:
         revision = int(number)
         # Revisions have no gaps here.
-        if revision != upto + 1 or checksum(revision, data) != crc:
+        if revision != upto + 1 or checksum(data, revision) != crc:
             raise corrupt(path, f"the history at revision {upto + 1}")
         upto = revision
         if commit := below(decode(revision, data), prefix):

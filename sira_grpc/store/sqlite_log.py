@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sira_grpc.store.api import Frame, LogRange
 from sira_grpc.store.sqlite_bulk import Source, read_page
+from sira_grpc.store.sqlite_checksum import checksum
 from sira_grpc.store.sqlite_errors import corrupt
 from sira_grpc.store.sqlite_log_area import (
     AppendJob,
@@ -15,7 +16,6 @@ from sira_grpc.store.sqlite_log_area import (
     LogArea,
     Partition,
     TrimJob,
-    checksum,
     load_partition,
 )
 from sira_grpc.store.sqlite_readers import Readers, one_moment
@@ -87,7 +87,7 @@ def _read(
     frames = []
     for expected, (number, time_ns, crc, data) in enumerate(rows, bounds[0]):
         row = int(number)
-        if row != expected or checksum(row, time_ns, data) != crc:
+        if row != expected or checksum(data, row, time_ns) != crc:
             raise _damaged(path, name, expected - partition.base)
         frames.append(Frame(row - partition.base, time_ns, data))
     if not frames and start < partition.next:

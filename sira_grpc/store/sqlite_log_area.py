@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sira_grpc.clock import Clock
 from sira_grpc.store.sqlite_bulk import insert
+from sira_grpc.store.sqlite_checksum import checksum
 from sira_grpc.store.sqlite_garbage import Garbage
 from sira_grpc.store.sqlite_writer import Job
 
@@ -69,20 +69,11 @@ def load_partition(db: sqlite3.Connection, name: str) -> Partition | None:
     if row is None:
         return None
     number, first, following, crc, last, time_ns = row
-    if _row_checksum(name, number, first, following) != crc:
+    if checksum(b"", name, number, first, following) != crc:
         raise ValueError(f"the log {name}")
     if last is not None:
         following = max(following, last - (number << OFFSET_BITS) + 1)
     return Partition(number, first, following, time_ns)
-
-
-def checksum(row: int, time_ns: int, data: bytes) -> int:
-    """Returns the CRC-32 of a frame: of its data, its row number and its time."""
-    return zlib.crc32(data, (row ^ time_ns) & 0xFFFFFFFF)
-
-
-def _row_checksum(name: str, number: int, first: int, following: int) -> int:
-    return zlib.crc32(f"{name} {number} {first} {following}".encode())
 
 
 class LogArea:
@@ -118,7 +109,7 @@ class LogArea:
         offset = partition.next
         partition.time_ns = time_ns = max(now, partition.time_ns)
         for row, data in enumerate(job.frames, partition.base + offset):
-            values += (row, time_ns, checksum(row, time_ns, data), data)
+            values += (row, time_ns, checksum(data, row, time_ns), data)
         partition.next += len(job.frames)
         return offset
 
@@ -130,7 +121,7 @@ class LogArea:
         if first > partition.first:
             self._garbage.add(db, "log_frame", partition.base + partition.first, partition.base + first)
             partition.first = first
-            crc = _row_checksum(job.partition, partition.number, first, partition.next)
+            crc = checksum(b"", job.partition, partition.number, first, partition.next)
             db.execute(
                 "UPDATE log_partition SET first = ?, next = ?, crc = ? WHERE id = ?",
                 (first, partition.next, crc, partition.number),
@@ -152,7 +143,7 @@ class LogArea:
     def _create(self, db: sqlite3.Connection, name: str) -> Partition:
         number = db.execute("INSERT INTO log_partition (name, first, next, crc) VALUES (?, 0, 0, 0)", (name,)).lastrowid
         assert number is not None, "an INSERT has a row number"
-        crc = _row_checksum(name, number, 0, 0)
+        crc = checksum(b"", name, number, 0, 0)
         db.execute("UPDATE log_partition SET crc = ? WHERE id = ?", (crc, number))
         partition = self._partitions[name] = Partition(number, 0, 0, 0)
         return partition

@@ -9,10 +9,11 @@ from pathlib import Path
 from sira_grpc.errors import RevisionAhead
 from sira_grpc.store.api import Commit, Entry, Op, Snapshot
 from sira_grpc.store.sqlite_bulk import Source, read_page
+from sira_grpc.store.sqlite_checksum import checksum
 from sira_grpc.store.sqlite_errors import corrupt
 from sira_grpc.store.sqlite_feed import Feed
 from sira_grpc.store.sqlite_readers import Readers, one_moment
-from sira_grpc.store.sqlite_state_area import CommitJob, CompactJob, StateArea, checksum, newest_revision
+from sira_grpc.store.sqlite_state_area import CommitJob, CompactJob, StateArea, newest_revision
 from sira_grpc.store.sqlite_writer import GroupWriter
 from sira_grpc.store.validation import OP_OVERHEAD_BYTES, check_key, check_ops, check_prefix
 
@@ -93,6 +94,6 @@ def _read_snapshot(db: sqlite3.Connection, path: Path, prefix: str) -> Snapshot:
 
 
 def _entry(path: Path, key: str, revision: int, crc: int, data: bytes) -> Entry:
-    if checksum(key, revision, data) != crc:
+    if checksum(data, revision, key) != crc:
         raise corrupt(path, f"the entry {key}")
     return Entry(key, data, revision)

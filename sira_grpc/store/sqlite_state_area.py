@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +12,7 @@ from sira_grpc.errors import Conflict
 from sira_grpc.store import sqlite_history as history
 from sira_grpc.store.api import ABSENT, Change, Commit, Op, Put
 from sira_grpc.store.sqlite_bulk import insert, text_list
+from sira_grpc.store.sqlite_checksum import checksum
 from sira_grpc.store.sqlite_feed import Feed
 from sira_grpc.store.sqlite_garbage import Garbage
 from sira_grpc.store.sqlite_writer import Job
@@ -34,11 +34,6 @@ class CompactJob(Job[None]):
     """A compaction up to and including a revision."""
 
     revision: int
-
-
-def checksum(key: str, revision: int, data: bytes) -> int:
-    """Returns the CRC-32 of an entry: of its value and of whose value it is."""
-    return zlib.crc32(data, zlib.crc32(key.encode(), revision & 0xFFFFFFFF))
 
 
 def newest_revision(db: sqlite3.Connection) -> int:
@@ -152,7 +147,7 @@ class _Entries:
         values: list[Any] = []
         for key, change in self._changes.items():
             if change.value is not None:
-                values += (key, change.revision, checksum(key, change.revision, change.value), change.value)
+                values += (key, change.revision, checksum(change.value, change.revision, key), change.value)
         insert(db, "INSERT INTO state (key, revision, crc, data)", 4, values, _OR_UPDATE)
 
 
@@ -160,5 +155,5 @@ def _write_history(db: sqlite3.Connection, commits: Iterable[Commit]) -> None:
     values: list[Any] = []
     for commit in commits:
         data = history.encode(commit.changes)
-        values += (commit.revision, history.checksum(commit.revision, data), data)
+        values += (commit.revision, checksum(data, commit.revision), data)
     insert(db, "INSERT INTO history", 3, values)

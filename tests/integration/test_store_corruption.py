@@ -17,7 +17,7 @@ from sira_grpc.errors import StoreCorrupt
 from sira_grpc.store import Frame, LogRange, Put, Store, open_sqlite, sqlite_check
 from tests.integration.store_writer_child import WORKERS
 
-FLIPS = 150
+FLIPS = 80
 ROOT = Path(__file__).parents[2]
 
 

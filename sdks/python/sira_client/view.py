@@ -41,6 +41,11 @@ class ViewBuilder:
         """The revision to resume from; 0 while there is nothing to resume."""
         return self._revision
 
+    @property
+    def known(self) -> bool:
+        """Whether the service has been seen."""
+        return self._view is not None
+
     def restart(self) -> None:
         """Forgets the revision and any snapshot that came in part: the next stream begins with a snapshot."""
         self._revision = 0

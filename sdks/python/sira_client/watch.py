@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 
 import grpc
 from sira.registry.v1.resolver_service_pb2 import WatchRequest
 
-from sira_client.errors import from_rpc_error
+from sira_client.backoff import Backoff
+from sira_client.errors import SiraError, UnavailableError, from_rpc_error
 from sira_client.link import Link
 from sira_client.settings import Settings
 from sira_client.view import ServiceView, ViewBuilder
@@ -29,6 +31,13 @@ PASSING = frozenset(
 """Statuses of a stream that may be gone when it is opened again."""
 
 
+MISSING_SECONDS = 15.0
+"""How long a service that was there may be unknown to the kernel that is asked next: the default TTL of leases.
+
+A kernel that lost its data learns of the service again from those who hold leases, as they come back.
+"""
+
+
 async def follow(link: Link, settings: Settings, service: str) -> AsyncIterator[ServiceView]:
     """Yields the service as it is, then each next state of it, for ever. A slow reader gets fewer, the latest last.
 
@@ -43,30 +52,63 @@ async def follow(link: Link, settings: Settings, service: str) -> AsyncIterator[
     Raises:
         SiraError: from the iteration: the service is not there (NotFoundError), or not for this caller.
     """
-    backoff = settings.backoff()
     builder = ViewBuilder()
+    losses = _Losses(builder, settings.backoff())
     while True:
         member = link.member
-        builder.reconnect()
         call = member.resolver.Watch(WatchRequest(service=service, start_revision=builder.revision))
-        asked: float | None = None
         try:
             async for message in call:
-                backoff.reset()
+                losses.heard()
                 view = builder.apply(message)
                 if view is not None:
                     yield view
+            error: SiraError = UnavailableError("the kernel ended the watch")
         except grpc.aio.AioRpcError as failure:
             error = from_rpc_error(failure)
-            if error.status is grpc.StatusCode.OUT_OF_RANGE and builder.revision:
-                _log.info("watch of %s begins again: %s", service, error)
-                builder.restart()
-                continue
-            if error.status not in PASSING:
-                raise error from failure
-            asked = error.retry_after
-            _log.debug("watch of %s was lost, and will be resumed: %s", service, error)
         finally:
             call.cancel()
+        delay = losses.judge(error)
+        _log.debug("the watch of %s was lost, and is resumed in %.3f s: %s", service, delay, error)
         link.leave(member)
-        await settings.clock.sleep(backoff.next(asked))
+        await settings.clock.sleep(delay)
+
+
+class _Losses:
+    """Decides what the loss of a stream means, by what came before it."""
+
+    def __init__(self, builder: ViewBuilder, backoff: Backoff) -> None:
+        self._builder = builder
+        self._backoff = backoff
+        self._heard = False
+        self._missing_since: float | None = None
+
+    def heard(self) -> None:
+        """Something came on the stream."""
+        self._heard = True
+        self._missing_since = None
+        self._backoff.reset()
+
+    def judge(self, error: SiraError) -> float:
+        """Returns the seconds after which to open the stream again.
+
+        Raises:
+            SiraError: the error, if opening it again is no use.
+        """
+        heard, self._heard = self._heard, False
+        self._builder.reconnect()
+        if error.status is grpc.StatusCode.OUT_OF_RANGE and self._builder.revision:
+            self._builder.restart()
+            return 0.0
+        if error.status not in PASSING and (heard or not self._may_come_back(error)):
+            raise error
+        return self._backoff.next(error.retry_after)
+
+    def _may_come_back(self, error: SiraError) -> bool:
+        """Whether a service that was there is missing only for now."""
+        if error.status is not grpc.StatusCode.NOT_FOUND or not self._builder.known:
+            return False
+        now = asyncio.get_running_loop().time()
+        if self._missing_since is None:
+            self._missing_since = now
+        return now - self._missing_since < MISSING_SECONDS

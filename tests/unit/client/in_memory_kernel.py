@@ -268,7 +268,8 @@ class InMemoryKernel:
                     wait.cancel()
                     dropped.cancel()
                 if drop.is_set():
-                    await Failure(grpc.StatusCode.UNAVAILABLE, "KERNEL_STOPPING", retry_after_ms=1).abort(context)
+                    stopping = Failure(grpc.StatusCode.UNAVAILABLE, "KERNEL_STOPPING", retry_after_ms=1)
+                    await (self.failures["watching"] or deque([stopping])).popleft().abort(context)
                 message = self._changes(revision)
                 revision = message.revision
                 yield message

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import grpc
@@ -95,6 +96,40 @@ async def test_where_resuming_is_impossible_a_snapshot_comes(
 async def test_a_service_that_is_not_there(client: Client) -> None:
     with pytest.raises(NotFoundError, match="SERVICE_NOT_FOUND"):
         await anext(client.watch("greeter"))
+
+
+async def test_a_service_that_is_deleted_ends_the_watch(
+    watch: AsyncIterator[ServiceView], served: InMemoryKernel
+) -> None:
+    await anext(watch)
+    served.failures["watching"].append(Failure(grpc.StatusCode.NOT_FOUND, "SERVICE_NOT_FOUND"))
+    await served.drop_streams()
+    with pytest.raises(NotFoundError):
+        await anext(watch)
+
+
+async def test_a_service_that_a_new_kernel_does_not_know_yet_is_waited_for(
+    watch: AsyncIterator[ServiceView], served: InMemoryKernel
+) -> None:
+    await anext(watch)
+    served.service, served.revision = None, 1
+    waiting = asyncio.ensure_future(anext(watch))
+    await served.drop_streams()
+    await served.until(lambda: len(served.seen["Watch"]) >= 3)
+    await served.put(endpoint(2), service=Service(name=SERVICE))
+    assert ids(await waiting) == {"e1", "e2"}
+
+
+async def test_a_service_that_stays_unknown_is_given_up(
+    watch: AsyncIterator[ServiceView], served: InMemoryKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sira_client.watch.MISSING_SECONDS", 0.02)
+    await anext(watch)
+    served.service = None
+    await served.drop_streams()
+    with pytest.raises(NotFoundError):
+        await anext(watch)
+    assert len(served.seen["Watch"]) >= 3
 
 
 async def test_a_service_that_is_not_for_this_caller(client: Client, kernel: InMemoryKernel) -> None:

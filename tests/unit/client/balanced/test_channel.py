@@ -239,6 +239,7 @@ async def test_a_service_that_is_deleted_and_comes_back(
     channel = client.channel("echo")
     await connected(channel, 3)
     served.service = None
+    served.failures["watching"].append(Failure(grpc.StatusCode.NOT_FOUND, "SERVICE_NOT_FOUND"))
     await served.drop_streams()
     await channel.wait_for_state_change(READY)
     with pytest.raises(UnavailableError, match="echo: as the test wants it"):
@@ -247,6 +248,15 @@ async def test_a_service_that_is_deleted_and_comes_back(
     await connected(channel, 3)
     assert await call(channel) in {"a", "b", "c"}
     assert caplog.text.count("cannot follow") == 1
+
+
+async def test_a_kernel_that_lost_its_data_fails_no_call(client: Client, served: InMemoryKernel) -> None:
+    channel = client.channel("echo")
+    await connected(channel, 3)
+    served.service = None
+    await served.drop_streams()
+    await served.until(lambda: len(served.seen["Watch"]) >= 4)
+    assert set(await spread(channel)) == {"a", "b", "c"}
 
 
 async def test_a_watch_that_is_refused_leaves_what_is_known(client: Client, served: InMemoryKernel) -> None:

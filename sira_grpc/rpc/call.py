@@ -40,44 +40,32 @@ class Method:
 class Call:
     """A call under way. Attributes that an interceptor owns are written by it alone."""
 
-    __slots__ = (
-        "caller",
-        "code",
-        "context",
-        "depth",
-        "identity",
-        "interrupted",
-        "method",
-        "started",
-        "stopping",
-        "task",
-        "trace",
-        "usage",
-    )
+    # Defaults live on the class: most calls leave most of them alone, and setting each costs every call.
+
+    identity: str = ""
+    """The verified identity of the caller: a SPIFFE ID, `dns:<name>` or `cn:<name>`. Empty where there is none."""
+    caller: str = ""
+    """Whom limits count for and events name: the identity, or the host where there is none."""
+    code: grpc.StatusCode = grpc.StatusCode.OK
+    """How the call ended. Valid in Interceptor.exit."""
+    stopping: bool = False
+    """The kernel is stopping: what ends the call now is not the client."""
+    task: asyncio.Task[Any] | None = None
+    """The task that runs the handler; owned by gRPC. Set while the drain may have to cancel it."""
+    interrupted: bool = False
+    """The drain cancelled the task."""
+    depth: int = 0
+    """Interceptors that were entered, of those that want to be."""
+    started: float = 0.0
+    """When metrics saw it begin."""
+    usage: Any = None
+    """What limits counted it in."""
+    trace: Any = None
+    """The open span of the trace."""
 
     def __init__(self, method: Method, context: Context) -> None:
         self.method = method
         self.context = context
-        self.identity = ""
-        """The verified identity of the caller: a SPIFFE ID, `dns:<name>` or `cn:<name>`. Empty where there is none."""
-        self.caller = ""
-        """Whom limits count for and events name: the identity, or the host where there is none."""
-        self.code = grpc.StatusCode.OK
-        """How the call ended. Valid in Interceptor.exit."""
-        self.stopping = False
-        """The kernel is stopping: what ends the call now is not the client."""
-        self.task: asyncio.Task[Any] | None = None
-        """The task that runs the handler; owned by gRPC."""
-        self.interrupted = False
-        """The drain cancelled the task."""
-        self.depth = 0
-        """Interceptors that were entered."""
-        self.started = 0.0
-        """When metrics saw it begin."""
-        self.usage: Any = None
-        """What limits counted it in."""
-        self.trace: Any = None
-        """The open span of the trace."""
 
 
 _current: ContextVar[Call] = ContextVar("sira_call")

@@ -28,9 +28,15 @@ class Edge(grpc.GenericRpcHandler):
     """
 
     def __init__(self, interceptors: Sequence[Interceptor], errors: Errors, metrics: Metrics) -> None:
-        self._interceptors = tuple(interceptors)
-        self._enter = tuple(interceptor.enter for interceptor in interceptors)
+        # Hooks that do nothing are left out: calling them would cost every call.
+        entered = [i for i in interceptors if type(i).enter is not Interceptor.enter]
+        self._enter = tuple(interceptor.enter for interceptor in entered)
         self._request = tuple(i.request for i in interceptors if type(i).request is not Interceptor.request)
+        # What to leave after so many were entered, the innermost first.
+        self._exit = tuple(
+            tuple(i.exit for i in reversed(entered[:depth]) if type(i).exit is not Interceptor.exit)
+            for depth in range(len(entered) + 1)
+        )
         self._errors = errors
         self._metrics = metrics
         self._handlers: dict[str, Handler] = {}
@@ -83,9 +89,13 @@ class Edge(grpc.GenericRpcHandler):
         Raises:
             SiraError: one of them refuses the call.
         """
-        for enter in self._enter:
-            enter(call)
-            call.depth += 1
+        depth = 0
+        try:
+            for enter in self._enter:
+                enter(call)
+                depth += 1
+        finally:
+            call.depth = depth
 
     def accept(self, call: Call, data: bytes) -> Message:
         """Reads a message and shows it to the interceptors.
@@ -98,7 +108,7 @@ class Edge(grpc.GenericRpcHandler):
         except DecodeError as error:
             raise InvalidField([FieldViolation("request", "is not a readable message of its type")]) from error
         for request in self._request:
-            request(call, message)
+            request(call, message, data)
         return message
 
     async def fail(self, call: Call, error: BaseException) -> None:
@@ -112,5 +122,5 @@ class Edge(grpc.GenericRpcHandler):
         if call.code is grpc.StatusCode.OK:
             # A code that was set on the context, without an abort, counts as well.
             call.code = call.context.code() or call.code
-        for interceptor in self._interceptors[call.depth - 1 :: -1] if call.depth else ():
-            interceptor.exit(call)
+        for leave in self._exit[call.depth]:
+            leave(call)

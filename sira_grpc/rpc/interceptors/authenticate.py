@@ -42,6 +42,8 @@ def identity_of(auth_context: Mapping[str, Iterable[bytes]]) -> str:
 def host_of(peer: str) -> str:
     """Returns the host of gRPC's form of a peer: `ipv4:10.0.0.1:5000`, `ipv6:%5B::1%5D:5000` or `unix:path`."""
     kind, _, address = peer.partition(":")
-    if kind not in {"ipv4", "ipv6"}:
-        return kind
-    return address.rpartition(":")[0].removeprefix("%5B").removesuffix("%5D")
+    if kind == "ipv4":
+        return address.partition(":")[0]
+    if kind == "ipv6":
+        return address.rpartition(":")[0].removeprefix("%5B").removesuffix("%5D")
+    return kind

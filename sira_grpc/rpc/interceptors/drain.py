@@ -47,6 +47,8 @@ class Drain(Interceptor):
     def exit(self, call: Call) -> None:
         """Forgets the call."""
         self._calls.discard(call)
+        # The task's context holds the call: a cycle that only the collector of garbage would end.
+        call.task = None
         if not self._calls:
             self._idle.set()
 

@@ -17,8 +17,9 @@ class Interceptor:
     def enter(self, call: Call) -> None:
         """Called when a call begins, the outermost interceptor first."""
 
-    def request(self, call: Call, message: Message) -> None:
-        """Called with each message of the client, before the servicer sees it, the outermost interceptor first."""
+    def request(self, call: Call, message: Message, data: bytes) -> None:
+        """Called with each message of the client and the bytes that it was read from, before the servicer sees it."""
 
     def exit(self, call: Call) -> None:
-        """Called when the call is over and its `code` is known, the innermost first. Only if `enter` returned."""
+        """Called when the call is over and its `code` is known, the innermost first: if it overrides `enter` too,
+        and that returned."""

@@ -14,10 +14,19 @@ from sira_grpc.rpc.interceptors.interceptor import Interceptor
 from sira_grpc.rules import check_rules
 
 _OURS = "sira."
+_REMEMBERED = 4096
+_REMEMBERED_BYTES = 256
 
 
 class Validate(Interceptor):
-    """Checks each message of our services against the buf.validate rules of its type."""
+    """Checks each message of our services against the buf.validate rules of its type.
+
+    Small requests that kept the rules are remembered by their bytes, some thousand of them: clients resolve the same
+    services again and again, and checking is the dearest part of the chain, some 5 us where a look-up takes 0.2.
+    """
+
+    def __init__(self) -> None:
+        self._sound: set[tuple[str, bytes]] = set()
 
     @staticmethod
     def warm(services: Iterable[str]) -> None:
@@ -35,7 +44,19 @@ class Validate(Interceptor):
                     with contextlib.suppress(InvalidField):
                         check_rules(message_factory.GetMessageClass(method.input_type)())
 
-    def request(self, call: Call, message: Message) -> None:
+    def request(self, call: Call, message: Message, data: bytes) -> None:
         """Refuses a message that breaks a rule, naming every field and rule."""
+        if len(data) > _REMEMBERED_BYTES:
+            self._check(call, message)
+            return
+        key = (call.method.name, data)
+        if key not in self._sound:
+            self._check(call, message)
+            if len(self._sound) >= _REMEMBERED:
+                self._sound.clear()
+            self._sound.add(key)
+
+    @staticmethod
+    def _check(call: Call, message: Message) -> None:
         if call.method.service.startswith(_OURS):
             check_rules(message)

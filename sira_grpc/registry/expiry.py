@@ -115,7 +115,12 @@ class Expiry:
         due = [entry for entry in map(self._entry_of_due, self._leases.due()) if entry is not None]
         for service in {names.service_of(name) for entry in due for name in entry.endpoints}:
             self._judge(service)
-        going = [entry for entry in due if self._may_go(entry)]
+        going = []
+        for entry in due:
+            if self._may_go(entry):
+                going.append(entry)
+            else:
+                self._keeper.overdue(entry)
         for start in range(0, len(going), CHUNK):
             await self._commits.run(self._expire(going[start : start + CHUNK]))
         if self._view.orphans:

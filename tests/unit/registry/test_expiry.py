@@ -175,6 +175,16 @@ async def test_when_too_many_would_go_none_goes(world: World) -> None:
     assert world.registered() == {f"e{i}" for i in range(5)}
 
 
+async def test_what_has_run_out_is_not_resolved_although_it_stays(world: World) -> None:
+    keys = await fleet(world, 6)
+    await renewing(world, keys[:2], seconds=15)
+    assert world.registered() == {f"e{i}" for i in range(6)}
+    assert world.resolved() == {"e0", "e1"}
+    world.registry.keeper.renew(keys)
+    await world.settled()
+    assert world.resolved() == {f"e{i}" for i in range(6)}
+
+
 async def test_a_few_may_go(world: World) -> None:
     keys = await fleet(world, 6)
     await renewing(world, keys[:3], seconds=20)

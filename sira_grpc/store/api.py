@@ -134,12 +134,21 @@ class StateStore(Protocol):
         """
 
     async def get(self, key: str) -> Entry | None:
-        """Reads a key; None if it is not there. Sees every commit that was acknowledged to this member."""
+        """Reads a key; None if it is not there. Sees every commit that was acknowledged to this member.
+
+        Raises:
+            ValueError: the key is malformed.
+            StoreCorrupt: the entry is not what was written.
+        """
 
     async def snapshot(self, prefix: str) -> Snapshot:
         """Reads every entry whose key begins with prefix (`""` for all; otherwise it ends in `/`).
 
         A watch may start after the snapshot's revision at once: `revision` is at least that when this returns.
+
+        Raises:
+            ValueError: the prefix is malformed.
+            StoreCorrupt: an entry is not what was written.
         """
 
     def watch(self, prefix: str, *, after: int) -> AsyncGenerator[Commit, None]:
@@ -184,6 +193,10 @@ class LogStore(Protocol):
 
         It may stop short of the limits: only an empty answer means the end, or a partition that is unknown. An offset
         below the first that is held reads from the first.
+
+        Raises:
+            ValueError: a malformed name, or max_frames under 1.
+            StoreCorrupt: a frame is not what was appended.
         """
 
     async def range(self, partition: str) -> LogRange:

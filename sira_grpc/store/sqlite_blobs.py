@@ -22,7 +22,7 @@ from sira_grpc.store.sqlite_checksum import checksum
 from sira_grpc.store.sqlite_errors import corrupt
 from sira_grpc.store.sqlite_readers import Readers
 from sira_grpc.store.sqlite_writer import GroupWriter
-from sira_grpc.store.validation import OP_OVERHEAD_BYTES
+from sira_grpc.store.validation import OP_OVERHEAD_BYTES, is_digest
 
 
 class SqliteBlobs:
@@ -53,7 +53,7 @@ class SqliteBlobs:
 
     async def get_blob(self, digest: str) -> AsyncGenerator[bytes, None]:
         """See BlobStore."""
-        found = await self._readers.run(lambda db: _find(db, digest))
+        found = await self._find(digest)
         if found is None:
             raise KeyError(digest)
         blob, count = found
@@ -69,11 +69,18 @@ class SqliteBlobs:
 
     async def has_blob(self, digest: str) -> bool:
         """See BlobStore."""
-        return await self._readers.run(lambda db: _find(db, digest)) is not None
+        return await self._find(digest) is not None
 
     async def delete_blob(self, digest: str) -> None:
         """See BlobStore."""
-        await self._writer.submit(DeleteBlobJob(self._area, OP_OVERHEAD_BYTES, digest))
+        if is_digest(digest):
+            await self._writer.submit(DeleteBlobJob(self._area, OP_OVERHEAD_BYTES, digest))
+
+    async def _find(self, digest: str) -> tuple[int, int] | None:
+        """Returns a blob's number and how many chunks it has."""
+        if not is_digest(digest):
+            return None
+        return await self._readers.run(lambda db: _find(db, digest))
 
 
 async def _rechunked(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
 from sira_grpc.errors import RevisionAhead
+from sira_grpc.store import sqlite_tombstones as tombstones
 from sira_grpc.store.api import Commit, Entry, Op, Snapshot
 from sira_grpc.store.sqlite_bulk import Source, read_page
 from sira_grpc.store.sqlite_checksum import checksum
@@ -90,7 +91,8 @@ def _read_snapshot(db: sqlite3.Connection, path: Path, prefix: str) -> Snapshot:
         while page := read_page(db, _SOURCE, "key > ? AND key < ?", (last, end), max_rows=512, max_bytes=PAGE_BYTES):
             entries.extend(_entry(path, *row) for row in page)
             last = page[-1][0]
-    return Snapshot(revision, tuple(entries))
+        deleted = tombstones.read(db, path, prefix, end)
+    return Snapshot(revision, tuple(entries), tuple(deleted.items()))
 
 
 def _entry(path: Path, key: str, revision: int, crc: int, data: bytes) -> Entry:

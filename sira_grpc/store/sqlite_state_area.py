@@ -10,6 +10,7 @@ from typing import Any
 
 from sira_grpc.errors import Conflict
 from sira_grpc.store import sqlite_history as history
+from sira_grpc.store import sqlite_tombstones as tombstones
 from sira_grpc.store.api import ABSENT, Change, Commit, Op, Put
 from sira_grpc.store.sqlite_bulk import insert, text_list
 from sira_grpc.store.sqlite_checksum import checksum
@@ -70,6 +71,7 @@ class StateArea:
         entries.write(db)
         news = [(job.commit, job.size) for job in commit_jobs if job.commit]
         _write_history(db, [commit for commit, _ in news])
+        tombstones.write(db, [commit for commit, _ in news])
         self._compact(db, max((job.revision for job in jobs if isinstance(job, CompactJob)), default=0))
         compacted = self._compacted
 
@@ -115,6 +117,7 @@ class StateArea:
         db.execute("UPDATE meta SET value = ? WHERE name = 'compacted'", (revision,))
         # The newest row stays, because it holds the revision.
         self._garbage.add(db, "history", 0, min(revision + 1, self._revision))
+        self._garbage.add(db, "tombstone", 0, tombstones.first_after(revision))
 
 
 class _Entries:

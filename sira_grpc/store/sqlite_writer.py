@@ -178,8 +178,7 @@ class GroupWriter:
                 self._db.execute("COMMIT")
             if self._queue.empty():
                 self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        except sqlite3.Error as error:
-            # Nothing depends on it, and it is tried again after the next write.
+        except Exception as error:  # noqa: BLE001  nothing depends on it, and it is tried again after the next write
             self._roll_back(())
             _log.warning("the store at %s could not clean up: %s", self._path, error)
 

@@ -9,6 +9,7 @@ from sira_grpc.store.api import MAX_COMMIT_BYTES, MAX_FRAME_BYTES, MAX_OPS, MAX_
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,64}(?:/[A-Za-z0-9_-]{1,64}){0,7}")
 _PREFIX = re.compile(r"(?:[A-Za-z0-9_-]{1,64}/){0,8}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 OP_OVERHEAD_BYTES = 256
 """What an operation or a frame weighs in memory beside its key and value: for bounding queues and rings."""
@@ -26,6 +27,11 @@ def check_prefix(prefix: str) -> None:
         raise ValueError(f"prefix {prefix[:100]!r}: must be empty, or segments of a key, each followed by '/'")
 
 
+def is_digest(text: str) -> bool:
+    """Says whether text could be the digest of a blob."""
+    return bool(_DIGEST.fullmatch(text))
+
+
 def check_ops(ops: Sequence[Op]) -> int:
     """Raises ValueError unless the operations may be one commit; returns what they weigh in bytes."""
     if not 1 <= len(ops) <= MAX_OPS:
@@ -39,6 +45,9 @@ def check_ops(ops: Sequence[Op]) -> int:
         keys.add(op.key)
         size += len(op.key)
         if isinstance(op, Put):
+            # Whatever else there is must not get as far as a group with other callers' commits in it.
+            if not isinstance(op.value, bytes):
+                raise ValueError(f"key {op.key}: value is {type(op.value).__name__}, not bytes")
             if len(op.value) > MAX_VALUE_BYTES:
                 raise ValueError(f"key {op.key}: value has {len(op.value)} bytes, more than {MAX_VALUE_BYTES}")
             size += len(op.value)
@@ -53,6 +62,8 @@ def check_frames(partition: str, frames: Sequence[bytes]) -> int:
     check_key(partition, "partition")
     if not 1 <= len(frames) <= MAX_OPS:
         raise ValueError(f"frames: an append has 1 to {MAX_OPS} frames, not {len(frames)}")
+    if not all(isinstance(frame, bytes) for frame in frames):
+        raise ValueError("frames: each must be bytes")
     largest = max(map(len, frames))
     if largest > MAX_FRAME_BYTES:
         raise ValueError(f"frames: a frame has {largest} bytes, more than {MAX_FRAME_BYTES}")

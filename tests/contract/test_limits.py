@@ -54,6 +54,7 @@ async def test_a_malformed_prefix_is_named(store: Store, prefix: str) -> None:
         ([Put(f"key/{number}", b"") for number in range(MAX_OPS + 1)], "not 1001"),
         ([Put("a", b""), Delete("a")], "only once"),
         ([Put("a", b"", expected=-1)], "not negative"),
+        ([Put("a", "text")], "value is str, not bytes"),  # type: ignore[arg-type]  # the wrong type is what is tested
         ([Put("a", bytes(MAX_VALUE_BYTES + 1))], "1048577 bytes"),
         ([Put(f"key/{number}", bytes(MAX_VALUE_BYTES)) for number in range(17)], "together"),
     ],
@@ -81,6 +82,7 @@ async def test_a_commit_at_the_limits_is_whole(store: Store) -> None:
     [
         ([], "1 to 1000"),
         ([b""] * (MAX_OPS + 1), "not 1001"),
+        (["text"], "must be bytes"),
         ([bytes(MAX_FRAME_BYTES + 1)], "4194305 bytes"),
         ([bytes(MAX_FRAME_BYTES)] * 5, "together"),
     ],
@@ -107,3 +109,11 @@ async def test_a_read_of_no_frames_is_refused(store: Store) -> None:
 async def test_a_watch_from_a_negative_revision_is_refused(store: Store) -> None:
     with pytest.raises(ValueError, match="not negative"):
         await anext(store.watch("", after=-1))
+
+
+@pytest.mark.parametrize("digest", ["", "a", "A" * 64, "g" * 64, "a" * 65, "\ud800"])
+async def test_what_is_no_digest_is_an_unknown_blob(store: Store, digest: str) -> None:
+    assert not await store.has_blob(digest)
+    await store.delete_blob(digest)
+    with pytest.raises(KeyError):
+        await anext(store.get_blob(digest))

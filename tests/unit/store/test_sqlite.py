@@ -202,6 +202,9 @@ async def test_a_log_that_has_lost_what_is_asked_for_says_so(store: Store, tmp_p
         await store.offset_at("a", 2)
     with pytest.raises(StoreCorrupt, match="offset 2 of the log a"):
         await store.read("a", 2, max_frames=1, max_bytes=100)
+    change(tmp_path, "DELETE FROM log_frame WHERE id & 3 = 3")
+    with pytest.raises(StoreCorrupt, match="offset 2 of the log a"):
+        await store.read("a", 2, max_frames=1, max_bytes=100)
 
 
 @pytest.mark.parametrize("damage", ["UPDATE state SET data = x'00'", "UPDATE state SET revision = 7"])

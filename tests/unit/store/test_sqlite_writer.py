@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import queue
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -182,3 +184,29 @@ async def test_a_caller_that_is_gone_holds_nothing_up(bench: Bench) -> None:
     assert [await first, await staying] == [1, 3]
     assert leaving.cancelled()
     assert bench.written() == [1, 2, 3], "it was queued, and whether it is written is all the same to it"
+
+
+class Heard(logging.Handler):
+    """Says when something was logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.put(record.getMessage())
+
+
+async def test_cleaning_up_that_fails_is_logged_and_holds_nothing_up(tmp_path: Path) -> None:
+    db = open_database(tmp_path / "sira.db")
+    db.execute("INSERT INTO garbage (kind, low, high, crc) VALUES ('history', 0, 9, 0)")
+    heard = Heard()
+    logger = logging.getLogger("sira_grpc.store.sqlite_writer")
+    logger.addHandler(heard)
+    try:
+        writer = GroupWriter(db, tmp_path, Garbage())
+        message = await asyncio.to_thread(heard.messages.get, timeout=60)
+    finally:
+        logger.removeHandler(heard)
+    assert message == f"the store at {tmp_path} could not clean up: row 1 of the garbage"
+    await writer.close()

@@ -38,6 +38,8 @@ async def _play_until_signal(seconds: float) -> int:
     try:
         return 0 if await playing else 1
     except asyncio.CancelledError:
+        if not caught:
+            raise
         return 128 + caught[0]
     except (ExceptionGroup, RuntimeError, grpc.aio.AioRpcError) as failure:
         for reason in failure.exceptions if isinstance(failure, ExceptionGroup) else [failure]:

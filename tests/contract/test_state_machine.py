@@ -101,6 +101,23 @@ class StateMachine(StoreMachine):
         assert [(entry.key, entry.value, entry.revision) for entry in snapshot.entries] == [
             (key, self.values[key], self.revisions[key]) for key in sorted(self.values) if key.startswith(prefix)
         ]
+        deleted = dict(snapshot.deleted)
+        assert len(deleted) == len(snapshot.deleted)
+        assert deleted.keys() == {
+            key for key, (_, upto) in self._deletions().items() if upto > self.compacted and key.startswith(prefix)
+        }
+        for key, revision in deleted.items():
+            before, upto = self._deletions()[key]
+            assert before < revision <= upto
+
+    def _deletions(self) -> dict[str, tuple[int, int]]:
+        """The keys that were deleted and are not there, with the revisions of the commit before and of their own."""
+        found: dict[str, tuple[int, int]] = {}
+        before = 0
+        for revision, written in self.commits:
+            found |= {key: (before, revision) for key, value in written if value is None}
+            before = revision
+        return {key: where for key, where in found.items() if key not in self.values}
 
     @rule(prefix=st.sampled_from(PREFIXES), data=st.data())
     def watch(self, prefix: str, data: st.DataObject) -> None:

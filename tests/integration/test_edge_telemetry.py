@@ -150,8 +150,8 @@ async def test_a_call_is_a_span_in_the_trace_of_its_caller(collector: Collector)
     )
     async with serve(script, telemetry=config) as served:
         metadata = (("traceparent", f"00-{TRACE_ID}-00f067aa0ba902b7-01"), ("x-bin", b"\xff"))
-        await served.resolver.Resolve(ResolveRequest(service=SERVICE), metadata=metadata[:1])
-        await failure(served.resolver.Resolve(ResolveRequest(service=SERVICE, limit=1), metadata=metadata[:1]))
+        await served.resolver.Resolve(ResolveRequest(service=SERVICE), metadata=metadata)
+        await failure(served.resolver.Resolve(ResolveRequest(service=SERVICE, limit=1), metadata=metadata))
         assert f"{script.seen:032x}" == TRACE_ID
         await served.resolver.Resolve(ResolveRequest(service=SERVICE))
     # The caller's decision counts, and of the others the ratio, 0, are traced.

@@ -75,8 +75,7 @@ class Drain(Interceptor):
 
     async def _idle_within(self, seconds: float) -> bool:
         try:
-            async with asyncio.timeout(seconds):
-                await self._idle.wait()
+            await asyncio.wait_for(self._idle.wait(), seconds)
         except TimeoutError:
             return False
         return True

@@ -28,6 +28,11 @@ class Validate(Interceptor):
     def __init__(self) -> None:
         self._sound: set[tuple[str, bytes]] = set()
 
+    @property
+    def remembered(self) -> int:
+        """Requests that are remembered."""
+        return len(self._sound)
+
     @staticmethod
     def warm(services: Iterable[str]) -> None:
         """Compiles the rules of every request of our services, which would make the first calls slow.

@@ -24,7 +24,7 @@ from sira_client.balanced.balancer import Balancer, Caller, hash_key_of_header
 from sira_client.dialing import endpoint_dialer
 from sira_client.link import KernelChannel, Link
 from sira_client.names import DEFAULT_NAMESPACE, derived_id, endpoint_name, service_name
-from sira_client.registration import Registration
+from sira_client.registration import Registration, Terms
 from sira_client.routing import RetryPolicy
 from sira_client.settings import Settings
 from sira_client.tls import TlsFiles
@@ -155,17 +155,8 @@ class Client:
             version=version,
             health_check=health_check,
         )
-        registration = Registration(
-            self._link,
-            self.registry,
-            self._settings,
-            endpoint,
-            ttl=ttl,
-            allow_missing_service=allow_missing_service,
-            timeout=timeout,
-            drain_timeout=drain_timeout,
-        )
-        return self._own(registration)
+        terms = Terms(ttl, allow_missing_service, timeout, drain_timeout)
+        return self._own(Registration(self._link, self.registry, self._settings, endpoint, terms))
 
     async def resolve(
         self,

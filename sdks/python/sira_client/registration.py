@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -34,6 +35,23 @@ if TYPE_CHECKING:  # this is only in the stubs
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a registration begins and ends.
+
+    Attributes:
+        ttl: how long, in seconds, the lease outlives its stream; None for the kernel's default.
+        allow_missing_service: create the service if it is not there.
+        timeout: how long, in seconds, to try to register at first.
+        drain_timeout: how long, in seconds, to drain at the end; 0 for not at all.
+    """
+
+    ttl: float | None
+    allow_missing_service: bool
+    timeout: float
+    drain_timeout: float
+
+
 class Registration:
     """An endpoint that is registered from the beginning of an `async with` block to its end.
 
@@ -45,10 +63,7 @@ class Registration:
         registry: the kernel's RPCs, with default deadlines and typed errors.
         settings: of the client.
         endpoint: what to register. Without an address, it gets the one from which this machine reaches the kernel.
-        ttl: how long, in seconds, the lease outlives its stream; None for the kernel's default.
-        allow_missing_service: create the service if it is not there.
-        timeout: how long, in seconds, to try to register at first.
-        drain_timeout: how long, in seconds, to drain at the end; 0 for not at all.
+        terms: how it begins and ends.
     """
 
     def __init__(
@@ -57,19 +72,16 @@ class Registration:
         registry: RegistryServiceAsyncStub,
         settings: Settings,
         endpoint: Endpoint,
-        *,
-        ttl: float | None,
-        allow_missing_service: bool,
-        timeout: float,
-        drain_timeout: float,
+        terms: Terms,
     ) -> None:
         self._link = link
         self._registry = registry
         self._settings = settings
         self._endpoint = endpoint
-        self._timeout = timeout
-        self._drain_timeout = drain_timeout
-        self._holder = LeaseHolder(link, settings, [endpoint], ttl=ttl, allow_missing_service=allow_missing_service)
+        self._terms = terms
+        self._holder = LeaseHolder(
+            link, settings, [endpoint], ttl=terms.ttl, allow_missing_service=terms.allow_missing_service
+        )
         self._reporter = LoadReporter(link, settings, lambda: self._holder.key)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -180,7 +192,7 @@ class Registration:
     async def close(self) -> None:
         """Drains, deregisters and ends the registration. Does nothing more if it has ended."""
         try:
-            if self._drain_timeout and self.state is RegistrationState.HELD:
+            if self._terms.drain_timeout and self.state is RegistrationState.HELD:
                 await self._drain_quietly()
         finally:
             self._holder.release()
@@ -191,7 +203,7 @@ class Registration:
 
     async def _drain_quietly(self) -> None:
         try:
-            await self.drain(self._drain_timeout, "the service is stopping")
+            await self.drain(self._terms.drain_timeout, "the service is stopping")
         except grpc.aio.AioRpcError as error:
             _log.warning("%s could not be drained before it was deregistered: %s", self.name, error)
 
@@ -207,7 +219,7 @@ class Registration:
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._holder.run()), loop.create_task(self._reporter.run())]
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._terms.timeout):
                 await self.wait_for(RegistrationState.HELD)
         except TimeoutError:
             error = self.error

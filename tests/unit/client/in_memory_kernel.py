@@ -5,22 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from google.protobuf.any_pb2 import Any as PackedAny
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
-from google.rpc.status_pb2 import Status
-from grpc_status.rpc_status import to_status
 from sira.registry.v1 import registry_service_pb2 as registry
 from sira.registry.v1 import resolver_service_pb2 as resolver
 from sira.registry.v1.endpoint_pb2 import Endpoint
 from sira.registry.v1.health_check_pb2 import HealthState
 from sira.registry.v1.load_pb2 import EndpointLoad
 from sira.registry.v1.service_pb2 import Service
+
+from tests.unit.client.failure import Context, Failure
 
 _SHAPES: dict[tuple[bool, bool], Any] = {
     (False, False): grpc.unary_unary_rpc_method_handler,
@@ -29,43 +26,12 @@ _SHAPES: dict[tuple[bool, bool], Any] = {
     (True, True): grpc.stream_stream_rpc_method_handler,
 }
 
+
 OPTIONS = (
     ("grpc.so_reuseport", 0),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 1_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
-Context = grpc.aio.ServicerContext[Any, Any]
-
-
-@dataclass(frozen=True)
-class Failure:
-    """What a call is to fail with."""
-
-    code: grpc.StatusCode
-    reason: str = ""
-    message: str = "as the test wants it"
-    retry_after_ms: int = 0
-    violation: tuple[str, str] | None = None
-
-    async def abort(self, context: Context) -> None:
-        details: list[PackedAny] = []
-        if self.reason:
-            details.append(_pack(ErrorInfo(reason=self.reason, domain="sira", metadata={"key": "value"})))
-        if self.retry_after_ms:
-            retry = RetryInfo()
-            retry.retry_delay.FromMilliseconds(self.retry_after_ms)
-            details.append(_pack(retry))
-        if self.violation:
-            field, rule = self.violation
-            details.append(_pack(BadRequest(field_violations=[{"field": field, "description": rule}])))
-        status = Status(code=self.code.value[0], message=self.message, details=details)
-        await context.abort_with_status(to_status(status))
-
-
-def _pack(message: Any) -> PackedAny:
-    packed = PackedAny()
-    packed.Pack(message)
-    return packed
 
 
 class InMemoryKernel:

@@ -17,7 +17,8 @@ from sira_client import (
     connect_insecure,
 )
 
-from tests.unit.client.in_memory_kernel import Failure, InMemoryKernel
+from tests.unit.client.failure import Failure
+from tests.unit.client.in_memory_kernel import InMemoryKernel
 from tests.unit.client.test_watch import SERVICE, endpoint
 
 STORE_UNAVAILABLE = Failure(grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")

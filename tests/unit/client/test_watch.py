@@ -19,7 +19,8 @@ from sira_client import (
 )
 from sira_client.view import ViewBuilder
 
-from tests.unit.client.in_memory_kernel import Failure, InMemoryKernel
+from tests.unit.client.failure import Failure
+from tests.unit.client.in_memory_kernel import InMemoryKernel
 
 SERVICE = "namespaces/default/services/greeter"
 

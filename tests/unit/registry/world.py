@@ -76,6 +76,10 @@ class GatedStore:
         await self._arrived.wait()
         self._arrived.clear()
 
+    @property
+    def revision(self) -> int:
+        return self._store.revision
+
     async def commit(self, ops: Sequence[Op]) -> int:
         self._arrived.set()
         await self._gate.wait()

@@ -1,8 +1,8 @@
 """What is checked of the embedded store's file when it is opened, so that damage is found before it is served.
 
 A file of up to FULL_CHECK_BYTES is checked whole: its structure, and that its indices agree with its tables. That takes
-about 2.5 ms a MiB. In a larger one it is the tables that have an index, and the newest commit; the history, the frames
-and the chunks are checked as they are read: SQLite finds a broken structure, and checksums and gaps any other change.
+about 2.5 ms a MiB. In a larger one, the history, the frames and the chunks are left out, but for the newest commit. They
+are checked as they are read: SQLite finds a broken structure, and checksums and gaps in the numbers any other change.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from sira_grpc.store.sqlite_checksum import checksum
 from sira_grpc.store.sqlite_errors import corrupt
 
 FULL_CHECK_BYTES = 128 << 20
-_INDEXED_TABLES = ("meta", "state", "log_partition", "blob", "garbage")
+_TABLES = ("meta", "state", "tombstone", "log_partition", "blob", "garbage")
 
 
 def check_file(db: sqlite3.Connection, database: Path) -> None:
     """Raises StoreCorrupt if the file is damaged."""
     whole = database.stat().st_size <= FULL_CHECK_BYTES
-    for table in ("",) if whole else _INDEXED_TABLES:
+    for table in ("",) if whole else _TABLES:
         (finding,) = db.execute(f"PRAGMA integrity_check({table or 1})").fetchone()
         if finding != "ok":
             raise corrupt(database.parent, finding)

@@ -14,7 +14,7 @@ import pytest
 
 from sira_grpc.clock import SystemClock
 from sira_grpc.errors import StoreCorrupt
-from sira_grpc.store import Frame, LogRange, Put, Store, open_sqlite, sqlite_check
+from sira_grpc.store import Delete, Frame, LogRange, Put, Store, open_sqlite, sqlite_check
 from tests.integration.store_writer_child import WORKERS
 
 FLIPS = 80
@@ -39,6 +39,8 @@ async def write(directory: Path) -> str:
     for batch in range(10):
         await store.commit([Put(f"key/{batch}/{n}", rng.randbytes(200)) for n in range(30)])
         await store.append(f"log-{batch % 2}", [rng.randbytes(300) for _ in range(20)])
+    for batch in range(10):
+        await store.commit([Delete(f"key/{batch}/{n}") for n in range(20, 30)])
     await store.trim("log-0", 30)
     digest = await store.put_blob(_bytes(rng.randbytes(200_000)))
     await store.close()

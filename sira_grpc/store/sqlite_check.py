@@ -1,8 +1,8 @@
 """What is checked of the embedded store's file when it is opened, so that damage is found before it is served.
 
 A file of up to FULL_CHECK_BYTES is checked whole: its structure, and that its indices agree with its tables. That takes
-about 2.5 ms a MiB. In a larger one, the history, the frames and the chunks are left out, but for the newest commit. They
-are checked as they are read: SQLite finds a broken structure, and checksums and gaps in the numbers any other change.
+about 2.5 ms a MiB. In a larger one, the history, the frames and the chunks are left out, but for the newest commit.
+They are checked as they are read: SQLite finds a broken structure, and checksums and gaps any other change.
 """
 
 from __future__ import annotations

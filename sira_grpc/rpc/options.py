@@ -27,7 +27,7 @@ def channel_options(server: ServerConfig, limits: LimitsConfig) -> list[tuple[st
         ("grpc.keepalive_timeout_ms", _ms(server.keepalive_timeout)),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", _ms(server.min_ping_interval)),
+        ("grpc.http2.min_ping_interval_without_data_ms", _ms(server.min_ping_interval)),
         ("grpc.enable_channelz", 1),
     ]
     if server.max_connection_age:

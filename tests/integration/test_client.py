@@ -36,8 +36,6 @@ from tests.integration.authority import Authority
 from tests.integration.sira_process import SiraProcess, dev
 
 HELD, RECONNECTING = RegistrationState.HELD, RegistrationState.RECONNECTING
-
-
 SETTINGS = Settings(default_timeout=20)
 
 

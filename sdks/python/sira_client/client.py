@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from math import inf
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -139,8 +140,10 @@ class Client:
             drain_timeout: how long, in seconds, to let callers go elsewhere at the end; 0 for not at all.
 
         Raises:
-            ValueError: an id is malformed.
+            ValueError: an id is malformed, or a number is out of its range.
         """
+        if ttl is not None and not 0 < ttl < inf:
+            raise ValueError("ttl: must be above 0 seconds")
         parent = service_name(service, namespace)
         chance = f"{self._settings.random.getrandbits(32):08x}"
         own_id = endpoint_id or derived_id(socket.gethostname(), str(os.getpid()), chance)

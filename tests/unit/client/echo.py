@@ -17,7 +17,8 @@ class Echo:
     `wait` holds the call until `release` is set, `fail:<CODE>` fails it; `meta` answers with the metadata `k`.
     """
 
-    def __init__(self, name: str = "echo") -> None:
+    def __init__(self, name: str = "echo", credentials: grpc.ServerCredentials | None = None) -> None:
+        self._credentials = credentials
         self.name = name.encode()
         self.port = 0
         self.calls = 0
@@ -38,7 +39,10 @@ class Echo:
         }
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Echo", handlers),))
-        self.port = self._server.add_insecure_port(self.address)
+        if self._credentials is None:
+            self.port = self._server.add_insecure_port(self.address)
+        else:
+            self.port = self._server.add_secure_port(self.address, self._credentials)
         await self._server.start()
 
     async def stop(self, grace: float | None = None) -> None:

@@ -29,7 +29,7 @@ _SHAPES: dict[tuple[bool, bool], Any] = {
 
 OPTIONS = (
     ("grpc.so_reuseport", 0),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 1_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
 

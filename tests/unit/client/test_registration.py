@@ -53,6 +53,12 @@ async def test_an_endpoint_is_there_within_the_block_and_gone_after_it(client: C
     assert not kernel.seen["RevokeLease"]
 
 
+@pytest.mark.parametrize("ttl", [0.0, -1.0, float("nan"), float("inf")])
+async def test_a_ttl_that_makes_no_sense_is_refused_at_once(client: Client, ttl: float) -> None:
+    with pytest.raises(ValueError, match="ttl: must be above 0"):
+        client.register("greeter", port=1, ttl=ttl)
+
+
 async def test_address_and_id_are_derived_and_every_id_is_new(client: Client, kernel: InMemoryKernel) -> None:
     async with client.register("greeter", port=1) as one, client.register("greeter", port=2) as other:
         assert one.name != other.name

@@ -22,11 +22,7 @@ from sira_client import (
 from tests.unit.client.echo import Echo
 
 SERVICE = "namespaces/default/services/echo"
-
-
 ONE = "/test.Echo/One"
-
-
 READY, CONNECTING, BROKEN, SHUTDOWN = (
     grpc.ChannelConnectivity.READY,
     grpc.ChannelConnectivity.CONNECTING,
@@ -67,6 +63,4 @@ async def call(channel: BalancedChannel, request: bytes = b"", **arguments: Any)
 
 
 FAILOVER = {"locality_failover": LocalityFailover()}
-
-
 HERE = Locality(region="eu", zone="a")

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -21,8 +20,6 @@ from tests.unit.client.balanced.echo_service import (
     connected,
 )
 from tests.unit.client.in_memory_kernel import InMemoryKernel
-
-Serve = Callable[..., Any]
 
 
 async def test_the_first_call_waits_for_the_first_connection(client: Client, served: InMemoryKernel) -> None:

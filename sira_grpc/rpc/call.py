@@ -52,6 +52,8 @@ class Call:
     """The kernel is stopping: what ends the call now is not the client."""
     task: asyncio.Task[Any] | None = None
     """The task that runs the handler; owned by gRPC. Set while the drain may have to cancel it."""
+    opening: bool = False
+    """The first message of a stream is being written: must not be cancelled."""
     interrupted: bool = False
     """The drain cancelled the task."""
     depth: int = 0

@@ -14,6 +14,7 @@ import grpc
 from google.protobuf.message import Message
 from grpc import aio
 
+from sira_grpc.errors import SiraError
 from sira_grpc.rpc.call import Call, Context, Handler, Method
 
 
@@ -28,6 +29,9 @@ class Chain(Protocol):
 
     def accept(self, call: Call, data: bytes) -> Message:
         """Reads a message of the client and shows it to the interceptors."""
+
+    def stopping(self) -> SiraError:
+        """Makes the error that a call ends with because the kernel stops."""
 
     async def fail(self, call: Call, error: BaseException) -> None:
         """Aborts the call, by raising; or returns, if the error is to go on."""
@@ -129,13 +133,19 @@ def _streaming(
     async def handle(data: Any, context: Context) -> None:
         call = chain.open(method, context)
         write = context.write
+        first = True
         try:
             chain.enter(call)
             request = RequestStream(chain, call) if reads else chain.accept(call, data)
             responses = behavior(request, context)
             try:
                 async for response in responses:
-                    await write(response if type(response) is bytes else serialize(response))
+                    message = response if type(response) is bytes else serialize(response)
+                    if first:
+                        first = False
+                        await _write_first(chain, call, message)
+                    else:
+                        await write(message)
             finally:
                 await responses.aclose()
         except BaseException as error:
@@ -145,3 +155,16 @@ def _streaming(
             chain.close(call)
 
     return handle
+
+
+async def _write_first(chain: Chain, call: Call, message: bytes) -> None:
+    """Writes the first message, with which gRPC sends the headers. The drain waits for it instead of cancelling it.
+
+    gRPC takes the headers for sent only when the write returns: after a cancelled one an abort would send them again,
+    which fails, and the client would not be told how its stream ended.
+    """
+    call.opening = True
+    await call.context.write(message)
+    call.opening = False
+    if call.stopping:
+        raise chain.stopping()

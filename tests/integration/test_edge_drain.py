@@ -120,11 +120,13 @@ async def test_a_unary_call_that_outlasts_the_grace_is_told_so() -> None:
 async def test_a_servicer_that_clings_on_does_not_keep_the_server() -> None:
     class Clinging(Script):
         def __init__(self) -> None:
+            self.waiting = asyncio.Event()
             self.cancelled = asyncio.Event()
             self.released = asyncio.Event()
 
         async def watch(self, request: WatchRequest, context: Context) -> AsyncIterator[Any]:
             yield WatchResponse()
+            self.waiting.set()
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
@@ -135,6 +137,7 @@ async def test_a_servicer_that_clings_on_does_not_keep_the_server() -> None:
     async with serve(script) as served:
         call = served.resolver.Watch(WatchRequest(service=SERVICE))
         await call.read()
+        await script.waiting.wait()
         await served.server.drain()
         assert script.cancelled.is_set()
         script.released.set()
@@ -179,3 +182,15 @@ async def test_health_follows_the_life_of_the_server() -> None:
         assert await health.Check(health_pb2.HealthCheckRequest()) == not_serving
         told = await failure(health.Check(health_pb2.HealthCheckRequest(service="no.Service")))
         assert told.code is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_stream_that_is_just_opening_is_told_too() -> None:
+    script = Lasting()
+    async with serve(script, server=PATIENT) as served:
+        watches = [served.resolver.Watch(WatchRequest(service=SERVICE)) for _ in range(300)]
+        reading = [asyncio.ensure_future(watch.read()) for watch in watches]
+        await asyncio.wait(reading, return_when=asyncio.FIRST_COMPLETED)
+        await served.server.drain()
+        await asyncio.wait(reading)
+        for watch, first in zip(watches, reading, strict=True):
+            assert is_stopping(await failure(first if first.exception() else watch.read()))

@@ -60,7 +60,7 @@ class Drain(Interceptor):
         self.stopping = True
         for call in tuple(self._calls):
             call.stopping = True
-            if call.method.streams:
+            if call.method.streams and not call.opening:
                 self._interrupt(call)
         if not await self._idle_within(grace):
             for call in tuple(self._calls):

@@ -27,7 +27,7 @@ class Errors:
 
     def __init__(self, new_id: Callable[[], str], stopping: Callable[[], SiraError]) -> None:
         self._new_id = new_id
-        self._stopping = stopping
+        self.stopping = stopping
 
     def settle(self, call: Call, error: BaseException) -> grpc.Status | None:
         """Sets the code of the call and returns what to abort it with; None if the error is gRPC's own and goes on.
@@ -59,7 +59,7 @@ class Errors:
         if call.interrupted and task is not None:
             call.interrupted = False
             if task.uncancel() == 0:
-                return status_of(self._stopping())
+                return status_of(self.stopping())
         if task is None or task.cancelling():
             expired = call.context.time_remaining() == 0
             call.code = grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED

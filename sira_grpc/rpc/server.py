@@ -111,6 +111,9 @@ class RpcServer:
         try:
             self._addresses = tuple(self._bind(index, address) for index, address in enumerate(self._config.addresses))
         except ConfigError:
+            # gRPC lets go of what is bound only when a server that was started stops.
+            self._drain.stopping = True
+            await self._server.start()
             await self._server.stop(None)
             raise
         await self._server.start()

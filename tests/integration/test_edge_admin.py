@@ -72,10 +72,14 @@ async def test_it_listens_at_every_address(tmp_path: Path) -> None:
 async def test_an_address_that_is_taken_is_named(tmp_path: Path) -> None:
     async with serve(server=ServerConfig(addresses=("127.0.0.1:0", f"unix:{tmp_path}/sira"))) as served:
         tcp, unix = served.server.addresses
-        free = "127.0.0.1:0"
+        with socket.socket() as chosen:
+            chosen.bind(("127.0.0.1", 0))
+            free = f"127.0.0.1:{chosen.getsockname()[1]}"
         with pytest.raises(ConfigError, match=rf"server\.addresses\[1\]: {tcp} cannot be bound"):
             async with serve(server=ServerConfig(addresses=(free, tcp))):
                 pass
+        async with serve(server=ServerConfig(addresses=(free,))):
+            pass
         with pytest.raises(ConfigError, match=r"server\.addresses\[0\]: unix:.*/sira is taken"):
             async with serve(server=ServerConfig(addresses=(unix,))):
                 pass

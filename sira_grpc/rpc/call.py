@@ -62,8 +62,6 @@ class Call:
     """When metrics saw it begin."""
     usage: Any = None
     """What limits counted it in."""
-    trace: Any = None
-    """The open span of the trace."""
 
     def __init__(self, method: Method, context: Context) -> None:
         self.method = method

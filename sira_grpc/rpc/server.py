@@ -30,10 +30,10 @@ from sira_grpc.rpc.interceptors import (
     Interceptor,
     Limits,
     Metrics,
-    Trace,
     Validate,
 )
 from sira_grpc.rpc.options import channel_options
+from sira_grpc.rpc.tracing import tracing
 from sira_grpc.telemetry import Telemetry
 
 Registration = tuple[Callable[[Any, Any], None], Any]
@@ -91,11 +91,13 @@ class RpcServer:
             Limits(config.limits, clock),
             self._validate,
         ]
-        if telemetry.tracer is not None:
-            interceptors.insert(0, Trace(telemetry.tracer))
         self._edge = Edge(interceptors, Errors(new_id, self._drain.refusal), metrics)
         self._add([*servicers, *self._own_servicers()])
-        self._server = aio.server(handlers=[self._edge], options=channel_options(config.server, config.limits))
+        self._server = aio.server(
+            handlers=[self._edge],
+            interceptors=tracing(telemetry),
+            options=channel_options(config.server, config.limits),
+        )
 
     @property
     def addresses(self) -> tuple[str, ...]:

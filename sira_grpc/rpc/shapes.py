@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import grpc
 from google.protobuf.message import Message
@@ -72,7 +72,7 @@ def wrap(chain: Chain, method: Method, handler: Handler) -> Handler:
     if handler.response_streaming:
         if not inspect.isasyncgenfunction(behavior):
             raise TypeError(f"{method.name} streams responses and must be an async generator")
-        function: Callable[..., Any] = _streaming(chain, method, behavior, reads=handler.request_streaming)
+        function: Callable[..., Any] = _generator(_streaming(chain, method, behavior, reads=handler.request_streaming))
     else:
         if not inspect.iscoroutinefunction(behavior):
             raise TypeError(f"{method.name} must be a coroutine function")
@@ -155,6 +155,19 @@ def _streaming(
             chain.close(call)
 
     return handle
+
+
+def _generator(
+    function: Callable[[Any, Context], Awaitable[None]],
+) -> Callable[[Any, Context], AsyncIterator[bytes]]:
+    """Makes a function that writes by itself a generator of nothing: OpenTelemetry's interceptor iterates streams."""
+
+    async def generate(data: Any, context: Context) -> AsyncIterator[bytes]:
+        await function(data, context)
+        for message in cast("tuple[bytes, ...]", ()):
+            yield message
+
+    return generate
 
 
 async def _write_first(chain: Chain, call: Call, message: bytes) -> None:

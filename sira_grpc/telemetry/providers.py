@@ -14,7 +14,7 @@ from sira_grpc.telemetry.telemetry import Telemetry
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricReader
     from opentelemetry.sdk.resources import Resource
-    from opentelemetry.trace import Tracer
+    from opentelemetry.trace import TracerProvider as AnyTracerProvider
 
 _SCOPE = "sira_grpc"
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -48,10 +48,10 @@ def open_telemetry(config: TelemetryConfig, *, version: str) -> Telemetry:
         reader, address, close = _prometheus(config.prometheus_address)
         readers.append(reader)
         closers.append(close)
-    tracer = None
+    tracers = None
     if config.otlp_endpoint:
         readers.append(_otlp_metrics(config))
-        tracer, close = _otlp_traces(config, resource)
+        tracers, close = _otlp_traces(config, resource)
         closers.append(close)
     provider = MeterProvider(
         metric_readers=readers,
@@ -62,7 +62,7 @@ def open_telemetry(config: TelemetryConfig, *, version: str) -> Telemetry:
         views=[View(instrument_type=Histogram, aggregation=ExplicitBucketHistogramAggregation(_BUCKETS))],
     )
     closers.append(lambda: provider.shutdown(timeout_millis=_EXPORT_SECONDS * 1000))
-    return Telemetry(provider.get_meter(_SCOPE, version), tracer, address, closers)
+    return Telemetry(provider.get_meter(_SCOPE, version), tracers, address, closers)
 
 
 def _prometheus(address: str) -> tuple[MetricReader, str, _Closer]:
@@ -93,7 +93,7 @@ def _otlp_metrics(config: TelemetryConfig) -> MetricReader:
     return PeriodicExportingMetricReader(exporter, export_interval_millis=config.metric_interval * 1000)
 
 
-def _otlp_traces(config: TelemetryConfig, resource: Resource) -> tuple[Tracer, _Closer]:
+def _otlp_traces(config: TelemetryConfig, resource: Resource) -> tuple[AnyTracerProvider, _Closer]:
     from opentelemetry.exporter.otlp.json.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -104,7 +104,7 @@ def _otlp_traces(config: TelemetryConfig, resource: Resource) -> tuple[Tracer, _
         resource=resource, sampler=ParentBasedTraceIdRatio(config.trace_sample_ratio), shutdown_on_exit=False
     )
     provider.add_span_processor(BatchSpanProcessor(exporter))
-    return provider.get_tracer(_SCOPE), provider.shutdown
+    return provider, provider.shutdown
 
 
 def _url(config: TelemetryConfig, signal: str) -> str:

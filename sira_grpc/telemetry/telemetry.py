@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
-from opentelemetry.trace import Tracer
+from opentelemetry.trace import TracerProvider
 
 Reading = float | Sequence[tuple[float, Mapping[str, str]]]
 """A value, or several with the attributes that tell them apart."""
 
 
 class Telemetry:
-    """A meter, a tracer where traces are on, and the exporters behind them.
+    """A meter, a tracer provider where traces are on, and the exporters behind them.
 
     Args:
         meter: makes instruments; those of a kernel that exports nothing do nothing.
-        tracer: makes spans; None where traces are off.
+        tracer_provider: what spans are made with; None where traces are off.
         prometheus_address: where `/metrics` is served; empty where it is not.
         closers: end the exporters, in this order.
     """
@@ -24,12 +24,12 @@ class Telemetry:
     def __init__(
         self,
         meter: Meter,
-        tracer: Tracer | None = None,
+        tracer_provider: TracerProvider | None = None,
         prometheus_address: str = "",
         closers: Sequence[Callable[[], object]] = (),
     ) -> None:
         self.meter = meter
-        self.tracer = tracer
+        self.tracer_provider = tracer_provider
         self.prometheus_address = prometheus_address
         self._closers = list(closers)
 

@@ -10,13 +10,15 @@ import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import grpc
 import pytest
 from opentelemetry import trace
+from sira.registry.v1.registry_service_pb2 import HoldLeaseRequest, HoldLeaseResponse
 from sira.registry.v1.resolver_service_pb2 import ResolveRequest, ResolveResponse, WatchRequest, WatchResponse
 
 from sira_grpc.config import Secret, TelemetryConfig
 from sira_grpc.rpc.call import Context
-from tests.integration.edge_server import RESOLVER, SERVICE, Script, Served, failure, serve
+from tests.integration.edge_server import REGISTRY, RESOLVER, SERVICE, Script, Served, failure, serve
 
 PROMETHEUS = TelemetryConfig(prometheus_address="127.0.0.1:0")
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -130,8 +132,9 @@ def collector() -> Iterator[Collector]:
     made.close()
 
 
-def attributes(span: dict[str, Any]) -> dict[str, Any]:
-    return {attribute["key"]: attribute["value"].get("stringValue") for attribute in span["attributes"]}
+def status_code(span: dict[str, Any]) -> int:
+    (value,) = [a["value"] for a in span["attributes"] if a["key"] == "rpc.grpc.status_code"]
+    return int(value["intValue"])
 
 
 async def test_a_call_is_a_span_in_the_trace_of_its_caller(collector: Collector) -> None:
@@ -156,13 +159,40 @@ async def test_a_call_is_a_span_in_the_trace_of_its_caller(collector: Collector)
         await served.resolver.Resolve(ResolveRequest(service=SERVICE))
     # The caller's decision counts, and of the others the ratio, 0, are traced.
     ok, failed = collector.spans()
-    assert ok["name"] == failed["name"] == f"{RESOLVER}/Resolve"
+    assert ok["name"] == failed["name"] == f"/{RESOLVER}/Resolve"
     assert ok["traceId"] == TRACE_ID
-    assert attributes(ok)["rpc.response.status_code"] == "OK"
-    assert attributes(ok)["sira.caller"] == "127.0.0.1"
-    assert attributes(failed)["rpc.response.status_code"] == "INTERNAL"
+    assert status_code(ok) == grpc.StatusCode.OK.value[0]
+    assert status_code(failed) == grpc.StatusCode.INTERNAL.value[0]
     assert failed["status"]["code"] == 2
     assert "status" not in ok or not ok["status"].get("code")
     paths = {path for path, _, _ in collector.got}
     assert paths == {"/v1/traces", "/v1/metrics"}
     assert {key for _, _, key in collector.got} == {"s3cret"}
+
+
+async def test_a_traced_stream_is_served_and_drained_like_any_other(collector: Collector) -> None:
+    metadata = (("traceparent", f"00-{TRACE_ID}-00f067aa0ba902b7-01"),)
+    config = TelemetryConfig(otlp_endpoint=collector.url, trace_sample_ratio=0)
+
+    class Endless(Script):
+        async def watch(self, request: WatchRequest, context: Context) -> AsyncIterator[Any]:
+            yield WatchResponse(revision=7).SerializeToString()
+            await asyncio.Event().wait()
+
+    async with serve(Endless(), telemetry=config) as served:
+        echo = served.registry.HoldLease(metadata=metadata)
+        await echo.write(HoldLeaseRequest(lease_key="a"))
+        answer = await echo.read()
+        assert isinstance(answer, HoldLeaseResponse)
+        assert answer.lease_key == "a"
+        await echo.done_writing()
+        assert await echo.code() == grpc.StatusCode.OK
+        stream = served.resolver.Watch(WatchRequest(service=SERVICE), metadata=metadata)
+        first = await stream.read()
+        assert isinstance(first, WatchResponse)
+        assert first.revision == 7
+        await served.server.drain()
+        assert await stream.code() == grpc.StatusCode.UNAVAILABLE
+    held, watched = collector.spans()
+    assert (held["name"], status_code(held)) == (f"/{REGISTRY}/HoldLease", 0)
+    assert (watched["name"], status_code(watched)) == (f"/{RESOLVER}/Watch", grpc.StatusCode.UNAVAILABLE.value[0])

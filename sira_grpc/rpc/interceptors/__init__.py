@@ -1,4 +1,7 @@
-"""What every call passes, outermost first: trace, metrics, errors, drain, authenticate, authorize, limits, validate."""
+"""What every call passes, outermost first: metrics, errors, drain, authenticate, authorize, limits, validate.
+
+Tracing, which is outermost of all, is OpenTelemetry's own gRPC interceptor: see rpc/tracing.py.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ from sira_grpc.rpc.interceptors.errors import Errors
 from sira_grpc.rpc.interceptors.interceptor import Interceptor
 from sira_grpc.rpc.interceptors.limits import Limits
 from sira_grpc.rpc.interceptors.metrics import Metrics
-from sira_grpc.rpc.interceptors.trace import Trace
 from sira_grpc.rpc.interceptors.validate import Validate
 
 __all__ = [
@@ -22,6 +24,5 @@ __all__ = [
     "Interceptor",
     "Limits",
     "Metrics",
-    "Trace",
     "Validate",
 ]

@@ -27,7 +27,7 @@ def test_nothing_is_started_or_imported_where_nothing_is_exported() -> None:
     code = (
         "import sys, threading; from sira_grpc.config import TelemetryConfig; from sira_grpc.telemetry import *;"
         "t = open_telemetry(TelemetryConfig(), version='1');"
-        "assert t.tracer is None and t.prometheus_address == ''; t.gauge('g', lambda: 1); t.close();"
+        "assert t.tracer_provider is None and t.prometheus_address == ''; t.gauge('g', lambda: 1); t.close();"
         "assert threading.active_count() == 1;"
         "assert not {m for m in sys.modules if m.startswith(('opentelemetry.sdk', 'opentelemetry.exporter'))};"
         "assert 'prometheus_client' not in sys.modules"
@@ -81,7 +81,7 @@ def test_every_interface_can_be_listened_on() -> None:
 
 def test_a_collector_that_is_away_is_no_error_and_ends_in_time() -> None:
     telemetry = open_telemetry(TelemetryConfig(otlp_endpoint="http://127.0.0.1:9", trace_sample_ratio=1), version="1")
-    assert telemetry.tracer is not None
-    with telemetry.tracer.start_as_current_span("span"):
+    assert telemetry.tracer_provider is not None
+    with telemetry.tracer_provider.get_tracer("test").start_as_current_span("span"):
         pass
     telemetry.close()

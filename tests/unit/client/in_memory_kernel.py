@@ -140,14 +140,19 @@ class InMemoryKernel:
             endpoint.status.state = HealthState.HEALTH_STATE_SERVING
             self.leases[key].add(endpoint.name)
         await self.put(*first.endpoints)
-        yield registry.HoldLeaseResponse(lease_key="" if first.lease_key else key, revision=self.revision)
-        await self._stay(requests, context, key, mine)
+        drop = asyncio.Event()
+        self._drops.add(drop)  # before the client knows: it may want to be dropped at once
+        try:
+            yield registry.HoldLeaseResponse(lease_key="" if first.lease_key else key, revision=self.revision)
+            await self._stay(requests, context, key, drop)
+        finally:
+            self._drops.discard(drop)
+            if self.attached.get(key) == mine:
+                del self.attached[key]
 
     async def _stay(
-        self, requests: AsyncIterator[registry.HoldLeaseRequest], context: Context, key: str, mine: int
+        self, requests: AsyncIterator[registry.HoldLeaseRequest], context: Context, key: str, drop: asyncio.Event
     ) -> None:
-        drop = asyncio.Event()
-        self._drops.add(drop)
         ended = asyncio.ensure_future(anext(requests, None))
         dropped = asyncio.ensure_future(drop.wait())
         try:
@@ -159,9 +164,6 @@ class InMemoryKernel:
             if ended.result() is None and key in self.leases:
                 await self.remove(*self.leases.pop(key))
         finally:
-            self._drops.discard(drop)
-            if self.attached.get(key) == mine:
-                del self.attached[key]
             ended.cancel()
             dropped.cancel()
 

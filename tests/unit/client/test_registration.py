@@ -178,7 +178,7 @@ async def test_registering_waits_for_a_kernel_that_is_not_there_yet(kernel: InMe
 async def test_registering_gives_up_at_its_timeout(kernel: InMemoryKernel, settings: Settings) -> None:
     await kernel.stop()
     async with connect_insecure(kernel.address, settings=settings) as client:
-        with pytest.raises(UnavailableError, match=r"could not be registered in time: failed to connect"):
+        with pytest.raises(UnavailableError, match="could not be registered in time"):
             await client.register("greeter", port=1, timeout=0.3).__aenter__()
 
 

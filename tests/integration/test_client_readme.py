@@ -26,7 +26,7 @@ async def greet(request: bytes, context: grpc.aio.ServicerContext[bytes, bytes])
 async def address() -> AsyncIterator[str]:
     """A kernel at which a greeter is registered."""
     server = grpc.aio.server()
-    methods = {"Greet": grpc.unary_unary_rpc_method_handler(greet)}
+    methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {"Greet": grpc.unary_unary_rpc_method_handler(greet)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("demo.Greeter", methods),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

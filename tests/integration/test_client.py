@@ -31,6 +31,7 @@ from sira_client import (
     connect,
     connect_insecure,
 )
+from sira_client.load_reporter import REFRESH_SECONDS
 
 from tests.integration.authority import Authority
 from tests.integration.sira_process import SiraProcess, dev
@@ -139,6 +140,15 @@ async def test_drain_waits_for_reported_load(client: Client) -> None:
         registration.report_load(in_flight=0)
         assert (await draining).outcome == DRAIN_OUTCOME_DRAINED
         assert await client.resolve("echo") == []
+
+
+async def test_an_idle_endpoint_is_drained_without_waiting_for_its_next_regular_report(client: Client) -> None:
+    async with client.register("echo", port=1, drain_timeout=0) as registration:
+        registration.report_load(in_flight=0)
+        while not (await registration.drain(0.0)).endpoints[0].HasField("in_flight"):
+            pass
+        drained = await registration.drain(REFRESH_SECONDS / 2)
+        assert drained.outcome == DRAIN_OUTCOME_DRAINED
 
 
 async def test_mutual_tls_from_files(tmp_path: Path) -> None:

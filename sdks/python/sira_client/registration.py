@@ -187,7 +187,8 @@ class Registration:
         """
         request = DrainRequest(names=[self.name], cause=cause)
         request.timeout.FromNanoseconds(round(wait * 1e9))
-        return await self._registry.Drain(request, timeout=wait + self._settings.default_timeout)
+        with self._reporter.hurried():
+            return await self._registry.Drain(request, timeout=wait + self._settings.default_timeout)
 
     async def close(self) -> None:
         """Drains, deregisters and ends the registration. Does nothing more if it has ended."""

@@ -47,6 +47,14 @@ class LeaseKeeper:
         self.suspects = WriteBehind(commits.write, self.suspect_op)
         self.stopping = False
 
+    def lease_of(self, lease_key: str) -> str:
+        """Returns the id of the lease that a key opens.
+
+        Raises:
+            LeaseNotFound, LeaseNotYours.
+        """
+        return self._leases.open(lease_key).id
+
     def attach(self, lease_key: str, *, actor: str) -> Hold:
         """Binds a lease to a stream, taking it over from an older one; its endpoints are no longer suspect.
 

@@ -6,6 +6,7 @@ from asyncio import Future
 
 from sira.registry.v1.registry_service_pb2 import HoldLeaseRequest, HoldLeaseResponse
 
+from sira_grpc.errors import FieldViolation, InvalidField
 from sira_grpc.registry.lease_keeper import LeaseKeeper
 from sira_grpc.registry.leases import Hold
 from sira_grpc.registry.registrar import Registered, Registrar
@@ -44,42 +45,49 @@ class LeaseSession:
     async def handle(self, request: HoldLeaseRequest) -> HoldLeaseResponse:
         """Attaches on the first request; registers and deregisters what each one asks for.
 
+        A request that is refused changes nothing, and attaches nothing.
+
         Raises: as Registrar.register and Registrar.deregister, LeaseNotFound, LeaseNotYours.
         """
-        new_key = ""
-        if self._hold is None:
-            done = await self._attach(request)
-            new_key = done.lease_key
-        elif request.endpoints:
-            done = await self._register(request)
-        else:
-            done = Registered(self._hold.lease, "", self._view.revision)
+        key = self._key or request.lease_key
+        self._check_deregister(request, key)
+        done = await self._register(request, key)
         revision = done.revision
+        if self._hold is None:
+            self._key = key or done.lease_key
+            self._hold = self._keeper.attach(self._key, actor=self._actor)
         if request.deregister:
             revision = await self._registrar.deregister(request.deregister, lease_key=self._key, actor=self._actor)
         lease = self._keeper.describe(self._view.lease(done.lease))
-        return HoldLeaseResponse(lease=lease, lease_key=new_key, revision=revision)
+        return HoldLeaseResponse(lease=lease, lease_key=done.lease_key, revision=revision)
 
-    async def _attach(self, request: HoldLeaseRequest) -> Registered:
-        if request.lease_key:
-            self._key = request.lease_key
-            self._hold = self._keeper.attach(self._key, actor=self._actor)
-            return await self._register(request)
+    def _check_deregister(self, request: HoldLeaseRequest, key: str) -> None:
+        """Looks at what is to be removed before anything is registered: it is written apart."""
+        registered = {endpoint.name for endpoint in request.endpoints}
+        lease = self._keeper.lease_of(key) if key and request.deregister else ""
+        for i, name in enumerate(request.deregister):
+            if name in registered:
+                raise InvalidField([FieldViolation(f"deregister[{i}]", "must not be in endpoints too")])
+            self._registrar.check_under(name, lease)
+
+    async def _register(self, request: HoldLeaseRequest, key: str) -> Registered:
+        if key:
+            return await self._registrar.register(
+                request.endpoints,
+                lease_key=key,
+                allow_missing_service=request.allow_missing_service,
+                actor=self._actor,
+            )
         ttl = seconds(request.lease_ttl) if request.HasField("lease_ttl") else self._default_ttl
-        done = await self._registrar.register_under_new_lease(
+        return await self._registrar.register_under_new_lease(
             request.endpoints, ttl=ttl, allow_missing_service=request.allow_missing_service, actor=self._actor
         )
-        self._key = done.lease_key
-        self._hold = self._keeper.attach(self._key, actor=self._actor)
-        return done
 
-    async def _register(self, request: HoldLeaseRequest) -> Registered:
-        return await self._registrar.register(
-            request.endpoints,
-            lease_key=self._key,
-            allow_missing_service=request.allow_missing_service,
-            actor=self._actor,
-        )
+    def farewell(self) -> HoldLeaseResponse:
+        """Returns the answer to a caller that has closed its side, before release()."""
+        assert self._hold is not None, "a session that never began has no end"
+        lease = self._keeper.describe(self._view.lease(self._hold.lease))
+        return HoldLeaseResponse(lease=lease, revision=self._view.revision)
 
     async def release(self) -> None:
         """The caller closed its side: the lease ends, and its endpoints are gone, at once.

@@ -86,6 +86,10 @@ class RegistryServicer(stubs.RegistryServiceServicer):
                 yield await session.handle(request)
             if session.ended is not None and session.ended.done():
                 raise session.end()
+            if session.ended is not None:
+                # A read ends in the same way whether the client has closed its side or is gone; a write tells them
+                # apart. So the close gets an answer, and only then is the lease released.
+                yield session.farewell()
             released = True
             await session.release()
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,8 @@ async def test_a_lease_lives_as_long_as_its_stream(kernel: Running) -> None:
     view = kernel.watch()
     await view.until(present("b"))
     await holder.call.done_writing()
+    last = await holder.call.read()
+    assert (last.lease.name, last.lease.endpoints, last.lease_key) == (first.lease.name, 1, "")
     assert await holder.call.read() is aio.EOF
     assert await holder.call.code() == grpc.StatusCode.OK
     await view.until(present())
@@ -114,6 +117,47 @@ async def test_a_lost_stream_makes_suspect_until_another_attaches(kernel: Runnin
     assert [e.type for e in events] == [EventType.EVENT_TYPE_LEASE_RECOVERED, EventType.EVENT_TYPE_LEASE_SUSPECT]
     await again.call.done_writing()
     await view.until(present())
+
+
+async def test_a_client_that_dies_makes_all_its_leases_suspect(kernel: Running) -> None:
+    """However many: none of them is taken for released, which it would be if the end of its stream were."""
+    streams = 300
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(Path(__file__).with_name("registry_holder.py")),
+        kernel.kernel.addresses[0],
+        str(streams),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert child.stdout is not None
+    assert await child.stdout.readline() == b"held\n"
+    view = kernel.watch()
+    ids = [f"e{i}" for i in range(streams)]
+    await view.until(present(*ids))
+    child.kill()
+    await child.wait()
+    await view.until(suspect(*ids))
+    status = (await kernel.status()).registry
+    assert (status.leases, status.suspect_leases) == (streams, streams)
+
+
+async def test_a_refused_request_attaches_nothing(kernel: Running) -> None:
+    """Nor does it take the lease from the stream that holds it."""
+    holder = Holder(kernel)
+    key = (await holder.send("a")).lease_key
+    await kernel.register(endpoint("b"))
+    before = await kernel.status()
+    for refused, reason in (
+        (HoldLeaseRequest(lease_key=key, endpoints=[endpoint("b")]), "ENDPOINT_HELD"),
+        (HoldLeaseRequest(lease_key=key, deregister=[f"{SERVICE}/endpoints/b"]), "LEASE_NOT_YOURS"),
+        (HoldLeaseRequest(endpoints=[endpoint("c")], deregister=[f"{SERVICE}/endpoints/a"]), "LEASE_NOT_YOURS"),
+        (HoldLeaseRequest(endpoints=[endpoint("c")], deregister=[f"{SERVICE}/endpoints/x"]), "ENDPOINT_NOT_FOUND"),
+    ):
+        thief = Holder(kernel)
+        await thief.call.write(refused)
+        assert (await thief.ended())[1] == reason
+    assert await kernel.status() == before
+    assert (await holder.send("c")).lease.endpoints == 2
 
 
 async def test_a_lost_stream_that_nobody_follows_expires(kernel: Running, clock: FakeClock) -> None:

@@ -6,7 +6,15 @@ import pytest
 from sira.registry.v1.lease_pb2 import LeaseState
 from sira.registry.v1.registry_service_pb2 import HoldLeaseRequest, HoldLeaseResponse
 
-from sira_grpc.errors import EndpointHeld, EndpointNotFound, LeaseNotFound, LeaseSuperseded, StoreUnavailable
+from sira_grpc.errors import (
+    EndpointHeld,
+    EndpointNotFound,
+    InvalidField,
+    LeaseNotFound,
+    LeaseNotYours,
+    LeaseSuperseded,
+    StoreUnavailable,
+)
 from sira_grpc.registry.lease_session import LeaseSession
 from tests.unit.registry.world import SERVICE, World, endpoint
 
@@ -79,6 +87,37 @@ async def test_a_key_that_opens_nothing(world: World, session: LeaseSession) -> 
         await hold(session, "a", key="nobody.knows")
     assert session.ended is None
     session.lost()
+    await session.release()
+
+
+async def test_what_is_refused_changes_and_attaches_nothing(world: World, session: LeaseSession) -> None:
+    key = (await hold(session, "a")).lease_key
+    await world.register(endpoint("b"))
+    before = world.store.revision
+    other, gone = [f"{SERVICE}/endpoints/b"], [f"{SERVICE}/endpoints/x"]
+    refused = [
+        (LeaseNotYours, HoldLeaseRequest(endpoints=[endpoint("c")], deregister=other)),
+        (EndpointNotFound, HoldLeaseRequest(endpoints=[endpoint("c")], deregister=gone)),
+        (LeaseNotYours, HoldLeaseRequest(lease_key=key, endpoints=[endpoint("c")], deregister=other)),
+        (EndpointHeld, HoldLeaseRequest(lease_key=key, endpoints=[endpoint("c"), endpoint("b")])),
+        (InvalidField, HoldLeaseRequest(endpoints=[endpoint("c")], deregister=[f"{SERVICE}/endpoints/c"])),
+        (LeaseNotFound, HoldLeaseRequest(lease_key="nobody.knows", deregister=other)),
+    ]
+    for error, request in refused:
+        thief = world.registry.session(actor="me")
+        with pytest.raises(error):
+            await thief.handle(request)
+        thief.lost()
+    await world.settled()
+    assert world.store.revision == before
+    assert session.ended is not None
+    assert not session.ended.done()
+
+
+async def test_the_last_answer(session: LeaseSession) -> None:
+    await hold(session, "a")
+    last = session.farewell()
+    assert (last.lease.endpoints, last.lease_key) == (1, "")
     await session.release()
 
 

@@ -177,9 +177,9 @@ class RegistryServiceServicer(object):
 
     def HoldLease(self, request_iterator, context):
         """Holds a lease for as long as the stream is open, and registers under it. The first request opens or
-        re-attaches the lease; each request gets one response, in order. Closing the sending side releases the lease
-        and deregisters its endpoints at once; a stream lost in any other way starts the TTL and makes them suspect
-        until a stream attaches with the lease key. Attaching takes the lease over from an older stream.
+        re-attaches the lease; each request gets one response, in order. Closing the sending side gets a last one,
+        releases the lease and deregisters its endpoints at once; a stream lost in any other way starts the TTL and makes
+        them suspect until a stream attaches with the lease key. Attaching takes the lease over from an older stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

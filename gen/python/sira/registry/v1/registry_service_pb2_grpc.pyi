@@ -49,9 +49,9 @@ class RegistryServiceStub:
     """Registers endpoints under a lease, all or none: a new lease that unary calls renew, or one whose key is given. Registering the same again changes nothing."""
     HoldLease: _grpc.StreamStreamMultiCallable[_registry_service_pb2.HoldLeaseRequest, _registry_service_pb2.HoldLeaseResponse]
     """Holds a lease for as long as the stream is open, and registers under it. The first request opens or
-    re-attaches the lease; each request gets one response, in order. Closing the sending side releases the lease
-    and deregisters its endpoints at once; a stream lost in any other way starts the TTL and makes them suspect
-    until a stream attaches with the lease key. Attaching takes the lease over from an older stream.
+    re-attaches the lease; each request gets one response, in order. Closing the sending side gets a last one,
+    releases the lease and deregisters its endpoints at once; a stream lost in any other way starts the TTL and makes
+    them suspect until a stream attaches with the lease key. Attaching takes the lease over from an older stream.
     """
     RenewLeases: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.RenewLeasesRequest, _registry_service_pb2.RenewLeasesResponse]
     """Renews many leases that unary calls hold. Says which are gone; the others are renewed all the same."""
@@ -96,9 +96,9 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """Registers endpoints under a lease, all or none: a new lease that unary calls renew, or one whose key is given. Registering the same again changes nothing."""
     HoldLease: _aio.StreamStreamMultiCallable[_registry_service_pb2.HoldLeaseRequest, _registry_service_pb2.HoldLeaseResponse]  # type: ignore[assignment]
     """Holds a lease for as long as the stream is open, and registers under it. The first request opens or
-    re-attaches the lease; each request gets one response, in order. Closing the sending side releases the lease
-    and deregisters its endpoints at once; a stream lost in any other way starts the TTL and makes them suspect
-    until a stream attaches with the lease key. Attaching takes the lease over from an older stream.
+    re-attaches the lease; each request gets one response, in order. Closing the sending side gets a last one,
+    releases the lease and deregisters its endpoints at once; a stream lost in any other way starts the TTL and makes
+    them suspect until a stream attaches with the lease key. Attaching takes the lease over from an older stream.
     """
     RenewLeases: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.RenewLeasesRequest, _registry_service_pb2.RenewLeasesResponse]  # type: ignore[assignment]
     """Renews many leases that unary calls hold. Says which are gone; the others are renewed all the same."""
@@ -188,9 +188,9 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_registry_service_pb2.HoldLeaseResponse], _abc.AsyncIterator[_registry_service_pb2.HoldLeaseResponse]]:
         """Holds a lease for as long as the stream is open, and registers under it. The first request opens or
-        re-attaches the lease; each request gets one response, in order. Closing the sending side releases the lease
-        and deregisters its endpoints at once; a stream lost in any other way starts the TTL and makes them suspect
-        until a stream attaches with the lease key. Attaching takes the lease over from an older stream.
+        re-attaches the lease; each request gets one response, in order. Closing the sending side gets a last one,
+        releases the lease and deregisters its endpoints at once; a stream lost in any other way starts the TTL and makes
+        them suspect until a stream attaches with the lease key. Attaching takes the lease over from an older stream.
         """
 
     @_abc_1.abstractmethod

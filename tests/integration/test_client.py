@@ -107,6 +107,7 @@ async def test_somebody_with_the_key_takes_the_lease_over(client: Client, caplog
         assert registration.error.reason == "LEASE_SUPERSEDED"
         assert [e.name for e in await client.resolve("echo")] == [registration.name]
         await thief.done_writing()
+        assert await thief.read() is not grpc.aio.EOF  # closing gets an answer of its own
         assert await thief.read() is grpc.aio.EOF
     assert await client.resolve("echo") == []
 

@@ -18,8 +18,9 @@ from sira.registry.v1 import registry_service_pb2, resolver_service_pb2
 from sira.registry.v1.registry_service_pb2 import RegisterEndpointsRequest
 
 from tests.clocks import FakeClock
-from tests.integration.registry_cases import Case, World, accepted, cases, prepare
+from tests.integration.registry_cases import accepted, cases
 from tests.integration.registry_kernel import DETAILS, Running, endpoint, reason_of, running
+from tests.integration.registry_world import Case, World, prepare
 
 SERVICES = [
     registry_service_pb2.DESCRIPTOR.services_by_name["RegistryService"],

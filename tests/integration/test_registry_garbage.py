@@ -20,9 +20,10 @@ from sira.registry.v1.registry_service_pb2 import DrainRequest
 
 from sira_grpc.rpc.status import code_of
 from tests.clocks import FakeClock
-from tests.integration.registry_cases import DEFAULT, MINE, THEIRS, TOLD, World, accepted, prepare
+from tests.integration.registry_cases import accepted
 from tests.integration.registry_garbage import messages
 from tests.integration.registry_kernel import SERVICE, Running, reason_of, running
+from tests.integration.registry_world import DEFAULT, MINE, THEIRS, TOLD, World, prepare
 from tests.integration.test_registry_bad_input import METHODS, call
 
 DEFECTS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.UNIMPLEMENTED}

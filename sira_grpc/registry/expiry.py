@@ -22,7 +22,7 @@ from sira_grpc.registry.commits import Commits
 from sira_grpc.registry.entries import LeaseEntry
 from sira_grpc.registry.events import EventLog
 from sira_grpc.registry.lease_keeper import LeaseKeeper
-from sira_grpc.registry.leases import LeaseTable
+from sira_grpc.registry.leases import RETRY_SECONDS, LeaseTable
 from sira_grpc.registry.registrar import Registrar
 from sira_grpc.registry.view import RegistryView
 from sira_grpc.store.api import Delete, Op
@@ -30,6 +30,8 @@ from sira_grpc.store.api import Delete, Op
 SWEEP_SECONDS = 0.2
 CHUNK = 250
 """Leases that are removed in one commit, at most."""
+COUNTED_AT_ONCE = 2000
+"""Endpoints that are looked at without a pause, some 5 ms."""
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +59,7 @@ class _Losses:
     times: deque[float] = field(default_factory=deque)
     paused_at: float | None = None
     paused_time_ns: int = 0
+    judged_at: float = 0.0
     overridden: bool = False  # it was paused up to the limit: not again until enough of them are back
 
     @property
@@ -88,6 +91,7 @@ class Expiry:
         self._clock = clock
         self._rule = preservation
         self._losses: dict[str, _Losses] = {}
+        self._sweeping = asyncio.Lock()
 
     def paused_since(self, service: str) -> int | None:
         """Returns since when, in Unix nanoseconds, the expiry of a service is paused; None if it is not."""
@@ -109,12 +113,19 @@ class Expiry:
 
     async def sweep(self) -> None:
         """Removes what has run out and may go, and what has lost its owner."""
+        async with self._sweeping:
+            await self._sweep()
+
+    async def _sweep(self) -> None:
         self._forget_old()
-        for service in [name for name, losses in self._losses.items() if losses.watched]:
-            self._judge(service)
+        now = self._clock.monotonic()
+        for service, losses in list(self._losses.items()):
+            if losses.watched and now >= losses.judged_at + RETRY_SECONDS:
+                await self._judge(service)
         due = [entry for entry in map(self._entry_of_due, self._leases.due()) if entry is not None]
         for service in {names.service_of(name) for entry in due for name in entry.endpoints}:
-            self._judge(service)
+            if self.paused_since(service) is None:
+                await self._judge(service)
         going = []
         for entry in due:
             if self._may_go(entry):
@@ -160,14 +171,18 @@ class Expiry:
 
         await self._commits.run(self._commits.apply(plan))
 
-    def _judge(self, service: str) -> None:
+    async def _judge(self, service: str) -> None:
         """Pauses or resumes the expiry of a service by what would go with it."""
         entry = self._view.services.get(service)
         losses = self._losses.setdefault(service, _Losses())
+        losses.judged_at = self._clock.monotonic()
         endpoints = list(entry.endpoints.values()) if entry is not None else []
-        recent = len(losses.times)
-        total = len(endpoints) + recent
-        going = recent + sum(self._leases.at_risk(e.lease, self._rule.window) for e in endpoints)
+        total = going = len(losses.times)
+        for start in range(0, len(endpoints), COUNTED_AT_ONCE):
+            part = endpoints[start : start + COUNTED_AT_ONCE]
+            total += len(part)
+            going += sum(self._leases.at_risk(e.lease, self._rule.window) for e in part)
+            await asyncio.sleep(0)  # of many, others have a turn in between
         too_many = total >= self._rule.min_endpoints and going > self._rule.share * total
         told = f"{going} of {total} endpoints would expire within {self._rule.window:g} s"
         losses.overridden = losses.overridden and too_many

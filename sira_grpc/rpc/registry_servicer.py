@@ -98,7 +98,7 @@ class RegistryServicer(stubs.RegistryServiceServicer):
 
     async def RenewLeases(self, request: pb.RenewLeasesRequest, context: Context) -> pb.RenewLeasesResponse:
         """See the proto."""
-        return pb.RenewLeasesResponse(lost=self._registry.keeper.renew(request.lease_keys))
+        return pb.RenewLeasesResponse(lost=await self._registry.keeper.renew(request.lease_keys))
 
     async def RevokeLease(self, request: pb.RevokeLeaseRequest, context: Context) -> pb.RevokeLeaseResponse:
         """See the proto."""

@@ -31,7 +31,7 @@ async def fleet(world: World, size: int, *, ttl: float = 15) -> list[str]:
 async def renewing(world: World, keys: list[str], *, seconds: float) -> None:
     """Lets time pass while these leases are renewed in time."""
     for _ in range(round(seconds / 5)):
-        world.registry.keeper.renew(keys)
+        await world.registry.keeper.renew(keys)
         await world.sweep(after=5)
 
 
@@ -46,10 +46,10 @@ async def test_what_nobody_renews_expires(world: World) -> None:
     keys = await fleet(world, 2)
     await world.sweep(after=14.9)
     assert world.registered() == {"e0", "e1"}
-    world.registry.keeper.renew(keys[:1])
+    await world.registry.keeper.renew(keys[:1])
     await world.sweep(after=0.1)
     assert world.registered() == {"e0"}
-    assert world.registry.keeper.renew(keys) == [1]
+    assert await world.registry.keeper.renew(keys) == [1]
     assert [(e.resource, e.cause) for e in world.events(EXPIRED)] == [(f"{SERVICE}/endpoints/e1", "its lease expired")]
 
 
@@ -110,7 +110,7 @@ async def test_what_is_renewed_while_others_expire_stays(world: World) -> None:
     world.store.shut()
     sweeping = asyncio.create_task(world.registry.expiry.sweep())
     await world.store.arrived()
-    lost = world.registry.keeper.renew(keys)
+    lost = await world.registry.keeper.renew(keys)
     held = world.registry.leases
     world.store.open()
     await sweeping
@@ -180,7 +180,7 @@ async def test_what_has_run_out_is_not_resolved_although_it_stays(world: World) 
     await renewing(world, keys[:2], seconds=15)
     assert world.registered() == {f"e{i}" for i in range(6)}
     assert world.resolved() == {"e0", "e1"}
-    world.registry.keeper.renew(keys)
+    await world.registry.keeper.renew(keys)
     await world.settled()
     assert world.resolved() == {f"e{i}" for i in range(6)}
 
@@ -231,7 +231,7 @@ async def test_a_pause_has_a_limit_and_then_begins_anew_only_after_it_was_well(w
     assert paused(world)
     await world.sweep(after=599)
     assert len(world.registered()) == 6
-    world.registry.keeper.renew(keys[:1])
+    await world.registry.keeper.renew(keys[:1])
     await world.sweep(after=1)
     await world.sweep(after=1)
     assert not paused(world)
@@ -289,7 +289,7 @@ async def test_a_restart_makes_nobody_suspect_and_evicts_nobody_who_comes_back(w
     assert len(world.registered()) == 6
     for key in keys[:3]:
         world.registry.keeper.attach(key, actor="")
-    world.registry.keeper.renew(keys[3:4])
+    await world.registry.keeper.renew(keys[3:4])
     await world.sweep(after=1)
     assert world.registered() == {"e0", "e1", "e2", "e3"}
     assert not world.events(EventType.EVENT_TYPE_LEASE_SUSPECT)
@@ -301,6 +301,6 @@ async def test_a_suspect_stays_one_over_a_restart(world: World) -> None:
     await world.settled()
     await world.restart()
     assert world.state().suspect
-    world.registry.keeper.renew([key])
+    await world.registry.keeper.renew([key])
     await world.settled()
     assert not world.state().suspect

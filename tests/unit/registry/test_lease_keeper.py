@@ -107,7 +107,7 @@ async def test_renewing_says_which_are_gone(world: World) -> None:
     keeper = world.registry.keeper
     await keeper.revoke(second, "", actor="")
     wrong = first.partition(".")[0] + ".wrong"
-    assert keeper.renew([second, first, "", wrong, first, "x.y"]) == [0, 2, 3, 5]
+    assert await keeper.renew([second, first, "", wrong, first, "x.y"]) == [0, 2, 3, 5]
 
 
 async def test_renewing_a_suspect_takes_it_back(world: World) -> None:
@@ -115,7 +115,7 @@ async def test_renewing_a_suspect_takes_it_back(world: World) -> None:
     keeper = world.registry.keeper
     keeper.lost(keeper.attach(key, actor=""), actor="")
     await world.settled()
-    assert keeper.renew([key]) == []
+    assert await keeper.renew([key]) == []
     await world.settled()
     assert not world.state().suspect
     assert lease_of(world, key).state == LeaseState.LEASE_STATE_RENEWED
@@ -150,7 +150,7 @@ async def test_a_lease_that_could_not_be_revoked_can_be_used(world: World) -> No
     world.store.failures = [StoreUnavailable("full")]
     with pytest.raises(StoreUnavailable):
         await world.registry.keeper.revoke(key, "", actor="")
-    assert world.registry.keeper.renew([key]) == []
+    assert await world.registry.keeper.renew([key]) == []
     await world.registry.keeper.revoke(key, "", actor="")
     assert world.registered() == set()
 

@@ -259,10 +259,8 @@ class RegistryMachine(RuleBasedStateMachine):
     def renew(self, numbers: list[int]) -> None:
         keys = [key for key in map(self.pick, numbers) if key is not None]
 
-        async def renew() -> list[int]:
-            return self._world.registry.keeper.renew(keys)
-
-        assert self.run(renew()) == [i for i, key in enumerate(keys) if key not in self._model.leases]
+        lost = self.run(self._world.registry.keeper.renew(keys))
+        assert lost == [i for i, key in enumerate(keys) if key not in self._model.leases]
         for lease in (self._model.leases[key] for key in keys if key in self._model.leases):
             if lease.hold is None:
                 lease.deadline, lease.suspect = self._clock.monotonic() + lease.ttl, False

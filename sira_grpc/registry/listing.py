@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from sira.registry.v1.endpoint_pb2 import Endpoint
@@ -69,29 +70,42 @@ class Listing:
         service.status.CopyFrom(status)
         return service
 
-    def namespaces(self, *, size: int, token: str, filter_text: str, mask: FieldMask) -> tuple[list[Namespace], str]:
+    async def namespaces(
+        self, *, size: int, token: str, filter_text: str, mask: FieldMask
+    ) -> tuple[list[Namespace], str]:
         """Lists namespaces by name. Raises: InvalidFilter, InvalidPageToken, InvalidFieldMask."""
-        items = [entry.message for entry in self._view.namespaces.values()]
-        return _page(items, Namespace, "namespaces", size=size, token=token, filter_text=filter_text, mask=mask)
 
-    def services(
+        def load(name: str) -> Namespace | None:
+            entry = self._view.namespaces.get(name)
+            return entry.message if entry is not None else None
+
+        page = _Page(Namespace, "namespaces", size, token, filter_text, mask)
+        return await page.of(self._view.namespaces, load)
+
+    async def services(
         self, parent: str, *, size: int, token: str, filter_text: str, mask: FieldMask
     ) -> tuple[list[Service], str]:
         """Lists the services of a namespace, or of all. Raises: as namespaces(), and NamespaceNotFound."""
-        namespace = parent.split("/")[1]
-        if namespace == ANY:
-            entries = list(self._view.services.values())
-        else:
-            entries = [self._view.services[name] for name in self._view.namespace(parent).services]
-        items = [self.describe(entry) for entry in entries]
-        return _page(items, Service, parent, size=size, token=token, filter_text=filter_text, mask=mask)
 
-    def endpoints(
+        def load(name: str) -> Service | None:
+            entry = self._view.services.get(name)
+            return self.describe(entry) if entry is not None else None
+
+        everywhere = parent.split("/")[1] == ANY
+        names = self._view.services if everywhere else self._view.namespace(parent).services
+        return await _Page(Service, parent, size, token, filter_text, mask).of(names, load)
+
+    async def endpoints(
         self, parent: str, *, size: int, token: str, filter_text: str, mask: FieldMask
     ) -> tuple[list[Endpoint], str]:
         """Lists the endpoints of a service, or of many. Raises: as namespaces(), and ServiceNotFound and the like."""
-        items = [e.message for service in self._services(parent) for e in service.endpoints.values()]
-        return _page(items, Endpoint, parent, size=size, token=token, filter_text=filter_text, mask=mask)
+
+        def load(name: str) -> Endpoint | None:
+            entry = self._view.find_endpoint(name)
+            return entry.message if entry is not None else None
+
+        names = (name for service in self._services(parent) for name in service.endpoints)
+        return await _Page(Endpoint, parent, size, token, filter_text, mask).of(names, load)
 
     def _services(self, parent: str) -> Sequence[ServiceEntry]:
         _, namespace, _, service = parent.split("/")
@@ -107,10 +121,14 @@ class Listing:
                 found.append(entry)
         return found
 
-    def leases(self, *, size: int, token: str, filter_text: str, mask: FieldMask) -> tuple[list[Lease], str]:
+    async def leases(self, *, size: int, token: str, filter_text: str, mask: FieldMask) -> tuple[list[Lease], str]:
         """Lists leases by name. Raises: as namespaces()."""
-        items = [self._keeper.describe(entry) for entry in self._view.leases.values()]
-        return _page(items, Lease, "leases", size=size, token=token, filter_text=filter_text, mask=mask)
+
+        def load(lease: str) -> Lease | None:
+            entry = self._view.leases.get(lease)
+            return self._keeper.describe(entry) if entry is not None else None
+
+        return await _Page(Lease, "leases", size, token, filter_text, mask).of(self._view.leases, load)
 
     def events(self, resource: str, *, size: int, token: str) -> tuple[list[Event], str]:
         """Lists events, the newest first. Raises: InvalidPageToken."""
@@ -132,13 +150,21 @@ def _masked(message: R, mask: FieldMask) -> R:
     return project(message, mask)
 
 
-def _page(
-    items: Iterable[R], kind: type[R], parent: str, *, size: int, token: str, filter_text: str, mask: FieldMask
-) -> tuple[list[R], str]:
-    check_paths(mask, kind(), "read_mask")
-    matches = compile_filter(filter_text, kind)
-    query = f"{kind.DESCRIPTOR.full_name} {parent} {filter_text}"
-    page, following = take_page(
-        (item for item in items if matches(item)), lambda item: item.name, size=size, token=token, query=query
-    )
-    return [project(item, mask) for item in page], following
+@dataclass(slots=True)
+class _Page(Generic[R]):
+    """A page of resources of one kind that was asked for."""
+
+    kind: type[R]
+    parent: str
+    size: int
+    token: str
+    filter_text: str
+    mask: FieldMask
+
+    async def of(self, names: Iterable[str], load: Callable[[str], R | None]) -> tuple[list[R], str]:
+        """Takes it from all there are."""
+        check_paths(self.mask, self.kind(), "read_mask")
+        matches = compile_filter(self.filter_text, self.kind) if self.filter_text.strip() else None
+        query = f"{self.kind.DESCRIPTOR.full_name} {self.parent} {self.filter_text}"
+        page, following = await take_page(names, load, matches, size=self.size, token=self.token, query=query)
+        return [project(item, self.mask) for item in page], following

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -14,6 +15,8 @@ from sira_grpc.errors import InvalidPageToken
 DEFAULT_SIZE = 100
 MAX_SIZE = 1000
 DIGEST_BYTES = 8
+LOADED_AT_ONCE = 500
+"""Items that are looked at without a pause, some 5 ms."""
 
 T = TypeVar("T")
 
@@ -50,16 +53,44 @@ def _digest(query: str) -> bytes:
     return hashlib.blake2b(query.encode(), digest_size=DIGEST_BYTES).digest()
 
 
-def take_page(items: Iterable[T], key: Callable[[T], str], *, size: int, token: str, query: str) -> tuple[list[T], str]:
-    """Returns the page of items, in the order of their keys, that a token stands for, and the token of the next one.
+async def take_page(
+    names: Iterable[str],
+    load: Callable[[str], T | None],
+    matches: Callable[[T], bool] | None,
+    *,
+    size: int,
+    token: str,
+    query: str,
+) -> tuple[list[T], str]:
+    """Returns the page, in the order of the names, that a token stands for, and the token of the next one.
+
+    Others have a turn in between while many are looked for.
+
+    Args:
+        names: of all there are.
+        load: returns the item of a name; None if it has gone in between.
+        matches: whether an item is wanted; None for all.
+        size: what was asked for.
+        token: that of the page before; empty for the first.
+        query: what the list is of; a token belongs to one.
 
     Raises:
         InvalidPageToken.
     """
     after = decode_token(token, query)
     wanted = page_size(size)
-    found = nsmallest(wanted + 1, (item for item in items if key(item) > after), key=key)
-    if len(found) <= wanted:
-        return found, ""
-    page = found[:wanted]
-    return page, encode_token(key(page[-1]), query)
+    following = (name for name in names if name > after)
+    ordered = nsmallest(wanted + 1, following) if matches is None else sorted(following)
+    page: list[T] = []
+    last = ""
+    for count, name in enumerate(ordered, start=1):
+        if matches is not None and count % LOADED_AT_ONCE == 0:
+            await asyncio.sleep(0)
+        item = load(name)
+        if item is None or not (matches is None or matches(item)):
+            continue
+        if len(page) == wanted:
+            return page, encode_token(last, query)
+        page.append(item)
+        last = name
+    return page, ""

@@ -37,7 +37,7 @@ class ResolverServicer(stubs.ResolverServiceServicer):
 
     async def ListNamespaces(self, request: pb.ListNamespacesRequest, context: Context) -> pb.ListNamespacesResponse:
         """See the proto."""
-        page, token = self._listing.namespaces(
+        page, token = await self._listing.namespaces(
             size=request.page_size, token=request.page_token, filter_text=request.filter, mask=request.read_mask
         )
         return pb.ListNamespacesResponse(namespaces=page, next_page_token=token)
@@ -48,7 +48,7 @@ class ResolverServicer(stubs.ResolverServiceServicer):
 
     async def ListServices(self, request: pb.ListServicesRequest, context: Context) -> pb.ListServicesResponse:
         """See the proto."""
-        page, token = self._listing.services(
+        page, token = await self._listing.services(
             request.parent,
             size=request.page_size,
             token=request.page_token,
@@ -63,7 +63,7 @@ class ResolverServicer(stubs.ResolverServiceServicer):
 
     async def ListEndpoints(self, request: pb.ListEndpointsRequest, context: Context) -> pb.ListEndpointsResponse:
         """See the proto."""
-        page, token = self._listing.endpoints(
+        page, token = await self._listing.endpoints(
             request.parent,
             size=request.page_size,
             token=request.page_token,
@@ -78,7 +78,7 @@ class ResolverServicer(stubs.ResolverServiceServicer):
 
     async def ListLeases(self, request: pb.ListLeasesRequest, context: Context) -> pb.ListLeasesResponse:
         """See the proto."""
-        page, token = self._listing.leases(
+        page, token = await self._listing.leases(
             size=request.page_size, token=request.page_token, filter_text=request.filter, mask=request.read_mask
         )
         return pb.ListLeasesResponse(leases=page, next_page_token=token)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -57,18 +57,24 @@ async def test_what_is_not_there(listing: Listing, world: World) -> None:
         (EndpointNotFound, lambda: listing.endpoint(f"{SERVICE}/endpoints/x", ALL)),
         (LeaseNotFound, lambda: listing.lease("leases/x", ALL)),
         (InvalidFieldMask, lambda: listing.namespace(DEFAULT, FieldMask(paths=["x"]))),
-        (NamespaceNotFound, lambda: names_of(listing, services_of="namespaces/x")),
-        (NamespaceNotFound, lambda: names_of(listing, endpoints_of="namespaces/x/services/-")),
-        (NamespaceNotFound, lambda: names_of(listing, endpoints_of="namespaces/x/services/y")),
-        (ServiceNotFound, lambda: names_of(listing, endpoints_of=f"{DEFAULT}/services/y")),
-        (InvalidFilter, lambda: names_of(listing, services_of=DEFAULT, filter_text="x = 1")),
     ]
     for error, read in missing:
         with pytest.raises(error):
             read()
+    no_lists: list[tuple[type[Exception], Awaitable[object]]] = [
+        (NamespaceNotFound, names_of(listing, services_of="namespaces/x")),
+        (NamespaceNotFound, names_of(listing, endpoints_of="namespaces/x/services/-")),
+        (NamespaceNotFound, names_of(listing, endpoints_of="namespaces/x/services/y")),
+        (ServiceNotFound, names_of(listing, endpoints_of=f"{DEFAULT}/services/y")),
+        (InvalidFilter, names_of(listing, services_of=DEFAULT, filter_text="x = 1")),
+        (InvalidFieldMask, listing.leases(size=0, token="", filter_text="", mask=FieldMask(paths=["x"]))),
+    ]
+    for error, listed in no_lists:
+        with pytest.raises(error):
+            await listed
 
 
-def names_of(
+async def names_of(
     listing: Listing, *, services_of: str = "", endpoints_of: str = "", filter_text: str = "", size: int = 0
 ) -> list[str]:
     """The last two ids of all that a list gives, page by page."""
@@ -76,10 +82,12 @@ def names_of(
     token = ""
     while True:
         if services_of:
-            services, token = listing.services(services_of, size=size, token=token, filter_text=filter_text, mask=ALL)
+            services, token = await listing.services(
+                services_of, size=size, token=token, filter_text=filter_text, mask=ALL
+            )
             found += [s.name for s in services]
         else:
-            endpoints, token = listing.endpoints(
+            endpoints, token = await listing.endpoints(
                 endpoints_of, size=size, token=token, filter_text=filter_text, mask=ALL
             )
             found += [e.name for e in endpoints]
@@ -91,41 +99,45 @@ async def test_lists_over_one_and_over_many(world: World, listing: Listing) -> N
     await world.registry.catalog.create_namespace(Namespace(name="namespaces/n"), actor="")
     for service in (f"{DEFAULT}/services/s", f"{DEFAULT}/services/t", "namespaces/n/services/s"):
         await world.register(endpoint("b", service=service), endpoint("a", service=service, port=81))
-    assert names_of(listing, services_of=DEFAULT) == ["default/s", "default/t"]
-    assert names_of(listing, services_of="namespaces/-") == ["default/s", "default/t", "n/s"]
-    assert names_of(listing, endpoints_of=f"{DEFAULT}/services/s") == ["s/a", "s/b"]
-    assert len(names_of(listing, endpoints_of=f"{DEFAULT}/services/-")) == 4
-    assert names_of(listing, endpoints_of="namespaces/-/services/s") == ["s/a", "s/b"] * 2
-    assert len(names_of(listing, endpoints_of="namespaces/-/services/-")) == 6
-    assert names_of(listing, endpoints_of="namespaces/-/services/-", filter_text="port = 81") == ["s/a", "t/a", "s/a"]
+    assert await names_of(listing, services_of=DEFAULT) == ["default/s", "default/t"]
+    assert await names_of(listing, services_of="namespaces/-") == ["default/s", "default/t", "n/s"]
+    assert await names_of(listing, endpoints_of=f"{DEFAULT}/services/s") == ["s/a", "s/b"]
+    assert len(await names_of(listing, endpoints_of=f"{DEFAULT}/services/-")) == 4
+    assert await names_of(listing, endpoints_of="namespaces/-/services/s") == ["s/a", "s/b"] * 2
+    assert len(await names_of(listing, endpoints_of="namespaces/-/services/-")) == 6
+    assert await names_of(listing, endpoints_of="namespaces/-/services/-", filter_text="port = 81") == [
+        "s/a",
+        "t/a",
+        "s/a",
+    ]
     for size in (1, 2, 5):
-        assert names_of(listing, endpoints_of="namespaces/-/services/-", size=size) == names_of(
+        assert await names_of(listing, endpoints_of="namespaces/-/services/-", size=size) == await names_of(
             listing, endpoints_of="namespaces/-/services/-"
         )
-    found, token = listing.namespaces(size=1, token="", filter_text="", mask=FieldMask(paths=["name"]))
+    found, token = await listing.namespaces(size=1, token="", filter_text="", mask=FieldMask(paths=["name"]))
     assert found == [Namespace(name=DEFAULT)]
-    found, token = listing.namespaces(size=1, token=token, filter_text="", mask=FieldMask(paths=["name"]))
+    found, token = await listing.namespaces(size=1, token=token, filter_text="", mask=FieldMask(paths=["name"]))
     assert (found, token) == ([Namespace(name="namespaces/n")], "")
 
 
 async def test_leases(world: World, listing: Listing) -> None:
     keys = [await world.register(endpoint(i)) for i in "abc"]
     world.registry.keeper.attach(keys[0], actor="")
-    every, token = listing.leases(size=0, token="", filter_text="", mask=ALL)
+    every, token = await listing.leases(size=0, token="", filter_text="", mask=ALL)
     assert [lease.name for lease in every] == sorted(f"leases/{key.partition('.')[0]}" for key in keys)
-    held, token = listing.leases(size=0, token="", filter_text="state = LEASE_STATE_HELD", mask=ALL)
+    held, token = await listing.leases(size=0, token="", filter_text="state = LEASE_STATE_HELD", mask=ALL)
     assert ([lease.name for lease in held], token) == ([f"leases/{keys[0].partition('.')[0]}"], "")
 
 
 async def test_a_token_belongs_to_its_list(world: World, listing: Listing) -> None:
     await world.register(endpoint("a"), endpoint("b"))
-    _, token = listing.endpoints(SERVICE, size=1, token="", filter_text="", mask=ALL)
+    _, token = await listing.endpoints(SERVICE, size=1, token="", filter_text="", mask=ALL)
     assert token
     for parent, filter_text in ((f"{DEFAULT}/services/-", ""), (SERVICE, "port = 80")):
         with pytest.raises(InvalidPageToken):
-            listing.endpoints(parent, size=1, token=token, filter_text=filter_text, mask=ALL)
+            await listing.endpoints(parent, size=1, token=token, filter_text=filter_text, mask=ALL)
     with pytest.raises(InvalidPageToken):
-        listing.namespaces(size=1, token=token, filter_text="", mask=ALL)
+        await listing.namespaces(size=1, token=token, filter_text="", mask=ALL)
 
 
 async def test_events_by_pages(world: World, listing: Listing) -> None:

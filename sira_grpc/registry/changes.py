@@ -58,6 +58,8 @@ class ChangeApplier:
         self._live = live
         touched: set[ServiceEntry] = set()
         for change in changes:
+            if not change.key.startswith(names.PREFIX):
+                continue
             _, kind, path = change.key.split("/", 2)
             apply = self._appliers.get(kind)
             if apply is not None:  # a newer member may write kinds that this one does not know

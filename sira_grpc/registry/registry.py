@@ -130,7 +130,8 @@ class Registry:
 
     async def _follow(self, revision: int) -> None:
         try:
-            async for commit in self._store.watch(names.PREFIX, after=revision):
+            # Of the whole store: who waits for a revision of it must not wait for the registry's next own one.
+            async for commit in self._store.watch("", after=revision):
                 self.view.apply(commit)
         finally:
             self.view.close()

@@ -9,7 +9,7 @@ from sira.registry.v1.event_pb2 import EventType
 
 from sira_grpc.errors import KernelStopping, StoreUnavailable
 from sira_grpc.registry import registry as registry_module
-from sira_grpc.store import Commit, Store
+from sira_grpc.store import Commit, Put, Store
 from tests.clocks import FakeClock
 from tests.unit.registry.world import DEFAULT, NOT_SERVING, SERVICE, SERVING, World, endpoint
 
@@ -141,3 +141,11 @@ async def test_a_session_and_a_reporter_are_of_this_registry(world: World) -> No
     key = await world.register(endpoint("a"))
     assert world.registry.session(actor="me").ended is None
     assert world.registry.load_reporter(key).accepted == 0
+
+
+async def test_what_others_keep_in_the_store_moves_the_view_on(world: World) -> None:
+    revision = await world.store.commit([Put("elsewhere/a", b"not ours"), Put("elsewhere", b"nor this")])
+    await world.registry.view.caught_up(revision)
+    assert world.registry.view.revision == world.store.revision
+    await world.register(endpoint("a"))
+    assert world.state().state == SERVING

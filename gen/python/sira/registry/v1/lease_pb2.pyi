@@ -69,7 +69,7 @@ class Lease(_message.Message):
     state: Global___LeaseState.ValueType
     """How it is held."""
     owner: _builtins.str
-    """The identity that created it. Empty for an anonymous caller."""
+    """The identity that created it; the host of a caller without one."""
     endpoints: _builtins.int
     """Endpoints that live under it."""
     @_builtins.property

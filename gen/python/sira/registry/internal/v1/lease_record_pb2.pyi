@@ -32,7 +32,7 @@ class LeaseRecord(_message.Message):
     secret_sha256: _builtins.bytes
     """SHA-256 of the secret half of the lease key."""
     owner: _builtins.str
-    """The identity that created it. Empty for an anonymous caller."""
+    """The identity that created it; the host of a caller without one."""
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
         """How long the lease outlives its last sign of life."""

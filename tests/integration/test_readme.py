@@ -25,7 +25,6 @@ ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PATIENCE_SECONDS = 60
-INSIST_SECONDS = 5
 PORTS = (7400, 7443, 9464)
 """Ports of the document that are exchanged for free ones."""
 
@@ -66,22 +65,13 @@ class Reader:
     def leave(self) -> None:
         """Presses Ctrl-C in every terminal, the last one opened first."""
         for command, process in reversed(self._running):
-            os.killpg(process.pid, signal.SIGINT)
             if command.text.startswith("sira "):
+                os.killpg(process.pid, signal.SIGINT)
                 assert process.wait(timeout=PATIENCE_SECONDS) == 0, command.text
             else:
-                self._insist(process)
-
-    @staticmethod
-    def _insist(process: subprocess.Popen[str]) -> None:
-        """Presses Ctrl-C again: a short script may lose one that comes while gRPC's own code runs."""
-        for _ in range(PATIENCE_SECONDS // INSIST_SECONDS):
-            try:
-                process.wait(timeout=INSIST_SECONDS)
-                return
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGINT)
-        process.wait(timeout=INSIST_SECONDS)
+                # A script inherits that SIGINT is ignored, where the tests run in the background of a shell.
+                os.killpg(process.pid, signal.SIGTERM)
+                process.wait(timeout=PATIENCE_SECONDS)
 
     def kill(self) -> None:
         """Ends whatever still runs."""

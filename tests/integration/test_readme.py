@@ -65,13 +65,10 @@ class Reader:
     def leave(self) -> None:
         """Presses Ctrl-C in every terminal, the last one opened first."""
         for command, process in reversed(self._running):
+            os.killpg(process.pid, signal.SIGINT)
+            code = process.wait(timeout=PATIENCE_SECONDS)
             if command.text.startswith("sira "):
-                os.killpg(process.pid, signal.SIGINT)
-                assert process.wait(timeout=PATIENCE_SECONDS) == 0, command.text
-            else:
-                # A script inherits that SIGINT is ignored, where the tests run in the background of a shell.
-                os.killpg(process.pid, signal.SIGTERM)
-                process.wait(timeout=PATIENCE_SECONDS)
+                assert code == 0, command.text
 
     def kill(self) -> None:
         """Ends whatever still runs."""
@@ -132,7 +129,15 @@ def _free_port() -> int:
 
 
 @pytest.fixture
-def reader(tmp_path: Path) -> Iterator[Reader]:
+def interruptible() -> Iterator[None]:
+    """Has what is started here heed Ctrl-C, which the background of a shell has its children ignore."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+@pytest.fixture
+def reader(tmp_path: Path, interruptible: None) -> Iterator[Reader]:
     """A reader who has an environment, and PEM files."""
     (tmp_path / ".venv").symlink_to(sys.prefix)
     authority = Authority(tmp_path, "ca")

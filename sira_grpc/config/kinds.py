@@ -12,8 +12,6 @@ SecondsOrOff = Annotated[float, Meta(ge=0, le=86_400 * 365)]
 """A span of time in seconds; 0 switches off."""
 Share = Annotated[float, Meta(ge=0, le=1)]
 """A part of a whole, 0 to 1."""
-Factor = Annotated[float, Meta(ge=0, le=1000)]
-"""What something else is multiplied with."""
 Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 """A number of things, at least 1."""
 CountOrOff = Annotated[int, Meta(ge=0, le=2**31 - 1)]

@@ -11,11 +11,6 @@ DRAINS = "registry/drains/"
 LEASES = "registry/leases/"
 
 
-def namespace_name(namespace: str) -> str:
-    """Returns `namespaces/{namespace}`."""
-    return f"namespaces/{namespace}"
-
-
 def service_of(endpoint: str) -> str:
     """Returns the service name of an endpoint name."""
     return endpoint[: endpoint.rindex("/endpoints/")]

@@ -7,7 +7,7 @@ def test_the_parts_of_a_name() -> None:
     endpoint = "namespaces/n/services/services/endpoints/endpoints"
     assert names.service_of(endpoint) == "namespaces/n/services/services"
     assert names.namespace_of(endpoint) == "namespaces/n"
-    assert names.namespace_of("namespaces/n/services/s") == names.namespace_name("n")
+    assert names.namespace_of("namespaces/n/services/s") == "namespaces/n"
     assert names.lease_name("l") == "leases/l"
 
 

@@ -171,6 +171,66 @@ class PermissionDenied(SiraError):
     reason = ErrorReason.ERROR_REASON_PERMISSION_DENIED
 
 
+class JoinTokenInvalid(SiraError):
+    """A join token is unknown, expired or used up, or its secret is wrong."""
+
+    reason = ErrorReason.ERROR_REASON_JOIN_TOKEN_INVALID
+
+
+class CredentialInvalid(SiraError):
+    """The certificate or token of the caller is not one that counts here."""
+
+    reason = ErrorReason.ERROR_REASON_CREDENTIAL_INVALID
+
+
+class CredentialExpired(SiraError):
+    """The certificate or token of the caller has expired, or is not valid yet."""
+
+    reason = ErrorReason.ERROR_REASON_CREDENTIAL_EXPIRED
+
+
+class CredentialRevoked(SiraError):
+    """The certificate or token of the caller was revoked."""
+
+    reason = ErrorReason.ERROR_REASON_CREDENTIAL_REVOKED
+
+
+class IdentityNotAllowed(SiraError):
+    """What the caller came with does not cover the identity that it asks for."""
+
+    reason = ErrorReason.ERROR_REASON_IDENTITY_NOT_ALLOWED
+
+
+class JoinTokenNotFound(NotFound):
+    """There is no such join token."""
+
+    reason = ErrorReason.ERROR_REASON_JOIN_TOKEN_NOT_FOUND
+
+
+class TrustDomainNotFound(NotFound):
+    """There is no bundle of that trust domain."""
+
+    reason = ErrorReason.ERROR_REASON_TRUST_DOMAIN_NOT_FOUND
+
+
+class RotationUnderWay(SiraError):
+    """A rotation is under way already, or is in another stage."""
+
+    reason = ErrorReason.ERROR_REASON_ROTATION_UNDER_WAY
+
+
+class NoRotation(SiraError):
+    """No rotation is under way."""
+
+    reason = ErrorReason.ERROR_REASON_NO_ROTATION
+
+
+class BundleUnavailable(SiraError):
+    """The bundle endpoint of another trust domain did not answer with its bundle."""
+
+    reason = ErrorReason.ERROR_REASON_BUNDLE_UNAVAILABLE
+
+
 class KernelStopping(SiraError):
     """The kernel is on its way out."""
 

@@ -6,25 +6,34 @@ import asyncio
 import random
 import secrets
 import signal
+import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 
+from sira.identity.v1.authority_service_pb2_grpc import add_AuthorityServiceServicer_to_server
+from sira.identity.v1.identity_service_pb2_grpc import add_IdentityServiceServicer_to_server
 from sira.kernel.v1.kernel_service_pb2_grpc import add_KernelServiceServicer_to_server
 from sira.registry.v1.registry_service_pb2_grpc import add_RegistryServiceServicer_to_server
 from sira.registry.v1.resolver_service_pb2_grpc import add_ResolverServiceServicer_to_server
 
 from sira_grpc import __version__
+from sira_grpc.bundle_endpoint import BundleFetcher, BundleServer
 from sira_grpc.clock import Clock, SystemClock
 from sira_grpc.config import KernelConfig
+from sira_grpc.identity import gauges as identity_gauges
+from sira_grpc.identity.identity import Identity, open_identity
+from sira_grpc.identity.member import reached_names
 from sira_grpc.probes import make_prober
 from sira_grpc.registry.gauges import expose
 from sira_grpc.registry.registry import Registry
+from sira_grpc.rpc.authority_servicer import AuthorityServicer
+from sira_grpc.rpc.identity_servicer import IdentityServicer
 from sira_grpc.rpc.kernel_servicer import KernelServicer
 from sira_grpc.rpc.registry_servicer import RegistryServicer
 from sira_grpc.rpc.resolver_servicer import ResolverServicer
-from sira_grpc.rpc.server import RpcServer
+from sira_grpc.rpc.server import Registration, RpcServer, ServerIdentity
 from sira_grpc.store import open_sqlite
 from sira_grpc.store.api import Store
 from sira_grpc.telemetry import Telemetry, open_telemetry
@@ -54,12 +63,15 @@ class Kernel:
     ) -> None:
         self.config = config
         self.addresses: tuple[str, ...] = ()
+        self.token_addresses: tuple[str, ...] = ()
+        self.bundle_address = ""
+        self.identity: Identity | None = None
         self.metrics_address = ""
         self._clock = clock or SystemClock()
         self._rng = rng or random.Random()
         self._random_bytes = random_bytes
         self._stack = AsyncExitStack()
-        self._registry: Registry | None = None
+        self._failures: list[asyncio.Event] = []
 
     async def __aenter__(self) -> Kernel:
         async with AsyncExitStack() as stack:
@@ -81,9 +93,11 @@ class Kernel:
             Path(config.store.data_dir), clock=self._clock, history_limit=config.store.history_limit
         )
         stack.push_async_callback(store.close)
+        if config.identity.enabled:
+            await self._open_identity(stack, store, telemetry)
         prober = make_prober(Path(config.probes.tls_ca_file) if config.probes.tls_ca_file else None)
         stack.push_async_callback(prober.close)
-        registry = self._registry = Registry(
+        registry = Registry(
             store,
             prober,
             config.registry,
@@ -94,8 +108,29 @@ class Kernel:
         )
         stack.push_async_callback(registry.close)
         await registry.start()
+        self._failures.append(registry.failed)
         expose(registry, store, telemetry, self._clock)
         await self._serve(stack, store, registry, telemetry)
+
+    async def _open_identity(self, stack: AsyncExitStack, store: Store, telemetry: Telemetry) -> None:
+        config = self.config.identity
+        host = socket.gethostname()
+        identity = self.identity = await open_identity(
+            store,
+            BundleFetcher(ca_file=Path(config.federation_ca_file) if config.federation_ca_file else None),
+            config,
+            host=host,
+            names=reached_names((*self.config.server.addresses, *self.config.server.token_addresses), host),
+            clock=self._clock,
+            random_bytes=self._random_bytes,
+        )
+        stack.push_async_callback(identity.close)
+        self._failures.append(identity.failed)
+        identity_gauges.expose(identity, telemetry, self._clock)
+        if config.bundle_address:
+            bundles = BundleServer(config.bundle_address, identity.trust.document, identity.member.chain_and_key)
+            stack.push_async_callback(bundles.stop)
+            self.bundle_address = await bundles.start()
 
     async def _serve(self, stack: AsyncExitStack, store: Store, registry: Registry, telemetry: Telemetry) -> None:
         config = self.config
@@ -103,23 +138,32 @@ class Kernel:
         member = self._random_bytes(MEMBER_BYTES).hex()
         kernel_servicer = KernelServicer(store, registry, self._clock, member=member, addresses=addresses)
         registry_servicer = RegistryServicer(registry, default_lease_ttl=config.registry.default_lease_ttl)
+        servicers: list[Registration] = [
+            (add_KernelServiceServicer_to_server, kernel_servicer),
+            (add_RegistryServiceServicer_to_server, registry_servicer),
+            (add_ResolverServiceServicer_to_server, ResolverServicer(registry)),
+        ]
+        identity = self.identity
+        if identity is not None:
+            servicers += [
+                (add_IdentityServiceServicer_to_server, IdentityServicer(identity)),
+                (add_AuthorityServiceServicer_to_server, AuthorityServicer(identity)),
+            ]
         server = RpcServer(
             config,
-            [
-                (add_KernelServiceServicer_to_server, kernel_servicer),
-                (add_RegistryServiceServicer_to_server, registry_servicer),
-                (add_ResolverServiceServicer_to_server, ResolverServicer(registry)),
-            ],
+            servicers,
             telemetry=telemetry,
             clock=self._clock,
             rng=self._rng,
             new_id=lambda: self._random_bytes(8).hex(),
+            identity=ServerIdentity(identity.callers, identity.member.read) if identity is not None else None,
         )
+        self._failures.append(server.failed)
         stack.push_async_callback(server.stop)
         stack.callback(registry.stopping)  # before the server ends its streams
         await server.start()
         addresses.extend(server.addresses)
-        self.addresses = server.addresses
+        self.addresses, self.token_addresses = server.addresses, server.token_addresses
         server.serving()
 
     async def run_until_signal(self) -> None:
@@ -141,8 +185,13 @@ class Kernel:
     @property
     def failed(self) -> bool:
         """Whether a part of the kernel has ended that must not: it should be stopped and started again."""
-        return self._registry is not None and self._registry.failed.is_set()
+        return any(failed.is_set() for failed in self._failures)
 
     async def _failed(self) -> None:
-        if self._registry is not None:
-            await self._registry.failed.wait()
+        """Returns when any of them has."""
+        waiting = [asyncio.ensure_future(failed.wait()) for failed in self._failures]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -29,7 +29,7 @@ def up(
     from sira_grpc.config import load
 
     started = time.monotonic()
-    config = load(config_file, os.environ)
+    config = load(config_file, os.environ, identity=True)
     if check:
         printer.data(config.dump())
     else:

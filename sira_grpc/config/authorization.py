@@ -11,8 +11,8 @@ Access = Literal["none", "read", "write"]
 
 
 class AuthorizationConfig(Section, frozen=True):
-    """What callers may do. One with an identity may do everything."""
+    """What callers may do without an identity."""
 
     anonymous: Access | None = None
-    """What callers without identity may do. Default: `none` where client certificates are required; otherwise
-    `write` if only this machine can reach the kernel, `read` if others can."""
+    """What callers without identity may do. Default: `none` with identity or where client certificates are required;
+    otherwise `write` if only this machine can reach the kernel, `read` if others can."""

@@ -8,6 +8,7 @@ import msgspec
 
 from sira_grpc.config.address import is_local
 from sira_grpc.config.authorization import Access, AuthorizationConfig
+from sira_grpc.config.identity import IdentityConfig
 from sira_grpc.config.kinds import Secret, Section
 from sira_grpc.config.limits import LimitsConfig
 from sira_grpc.config.log import LogConfig
@@ -16,6 +17,7 @@ from sira_grpc.config.registry import RegistryConfig
 from sira_grpc.config.server import ServerConfig
 from sira_grpc.config.store import StoreConfig
 from sira_grpc.config.telemetry import TelemetryConfig
+from sira_grpc.errors import ConfigError
 
 
 class KernelConfig(Section, frozen=True):
@@ -24,18 +26,26 @@ class KernelConfig(Section, frozen=True):
     server: ServerConfig = ServerConfig()
     limits: LimitsConfig = LimitsConfig()
     authorization: AuthorizationConfig = AuthorizationConfig()
+    identity: IdentityConfig = IdentityConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     store: StoreConfig = StoreConfig()
     registry: RegistryConfig = RegistryConfig()
     probes: ProbesConfig = ProbesConfig()
     log: LogConfig = LogConfig()
 
+    def __post_init__(self) -> None:
+        """Checks what spans sections."""
+        if self.identity.enabled and self.server.tls.enabled:
+            raise ConfigError("server.tls.cert_file: must be empty with identity.enabled; the kernel makes its own")
+        if not self.identity.enabled and not self.server.tls.enabled:
+            self.server.check_plaintext()
+
     @property
     def anonymous_access(self) -> Access:
         """What callers without identity may do: authorization.anonymous, with its default filled in."""
         if self.authorization.anonymous is not None:
             return self.authorization.anonymous
-        if self.server.tls.client_auth == "required":
+        if self.identity.enabled or self.server.tls.client_auth == "required":
             return "none"
         return "write" if all(is_local(address) for address in self.server.addresses) else "read"
 
@@ -48,5 +58,5 @@ class KernelConfig(Section, frozen=True):
 def _redact(value: object) -> str:
     """The form of what is no plain data; msgspec asks for it."""
     if isinstance(value, Secret):
-        return "***"
+        return "***" if value.reveal() else ""
     raise NotImplementedError(f"no plain form of {type(value).__name__}")

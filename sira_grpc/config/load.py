@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +19,25 @@ _AT = re.compile(r"^(?P<rule>.*?)(?: - at `\$\.?(?P<path>[^`]*)`| - at `key` in 
 _UNKNOWN = re.compile(r"^Object contains unknown field `(?P<name>.*)`$", re.DOTALL)
 
 
-def load(path: Path | None = None, environment: Mapping[str, str] | None = None) -> KernelConfig:
+def load(
+    path: Path | None = None, environment: Mapping[str, str] | None = None, *, identity: bool = False
+) -> KernelConfig:
     """Reads the file, lays the environment over it, and checks everything.
 
     Args:
         path: a YAML file with one mapping for each section; None for the defaults.
         environment: where `SIRA_<SECTION>_<FIELD>` variables are looked up; None for nowhere.
+        identity: identity.enabled is true where nothing is said of it and server.tls names no certificate.
 
     Raises:
         ConfigError: the file cannot be read, a key is unknown, or a value breaks a rule. Names the key and the rule.
     """
     data = _read(path) if path else {}
+    changes = list(overrides(environment or {}))
+    if identity:
+        _enable_identity(data, changes)
     # The file's numbers must be numbers, a variable's are text: so the file is checked by itself first.
     config = _convert(data, strict=True)
-    changes = list(overrides(environment or {}))
     if not changes:
         return config
     for keys, value in changes:
@@ -41,6 +46,17 @@ def load(path: Path | None = None, environment: Mapping[str, str] | None = None)
             section = section.setdefault(key, {})
         section[keys[-1]] = value
     return _convert(data, strict=False)
+
+
+def _enable_identity(data: dict[str, Any], changes: Sequence[tuple[tuple[str, ...], Any]]) -> None:
+    given = dict(changes)
+    own = data.get("identity") or {}
+    server = data.get("server") or {}
+    tls = (server.get("tls") or {}) if isinstance(server, dict) else {}
+    certificate = given.get(("server", "tls", "cert_file")) or (isinstance(tls, dict) and tls.get("cert_file"))
+    said = ("identity", "enabled") in given or (isinstance(own, dict) and own.get("enabled") is not None)
+    if isinstance(own, dict) and not certificate and not said:
+        data["identity"] = {**own, "enabled": True}
 
 
 def _read(path: Path) -> dict[str, Any]:

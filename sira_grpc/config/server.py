@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from sira_grpc.config.address import check_address, is_local
+from sira_grpc.config.address import check_address, is_local, is_unix
 from sira_grpc.config.kinds import Seconds, SecondsOrOff, Section
 from sira_grpc.errors import ConfigError
 
@@ -24,6 +24,8 @@ class TlsConfig(Section, frozen=True):
     """Whether clients must show a certificate that client_ca_file verifies. Default none.
 
     gRPC for Python knows no optional client certificate."""
+    min_version: Literal["1.2", "1.3"] = "1.3"
+    """The oldest version of TLS that is spoken, with identity too. Default 1.3."""
 
     @property
     def enabled(self) -> bool:
@@ -47,7 +49,10 @@ class ServerConfig(Section, frozen=True):
     addresses: Annotated[tuple[str, ...], Meta(min_length=1)] = ("127.0.0.1:7400",)
     """`host:port` or `unix:path`, each. Default 127.0.0.1:7400. Port 0 lets the system choose.
 
-    Without TLS only loopback and Unix sockets are accepted. A Unix socket is plaintext always."""
+    Without TLS or identity only loopback and Unix sockets are accepted. A Unix socket is plaintext always."""
+    token_addresses: tuple[str, ...] = ("127.0.0.1:7401",)
+    """`host:port` each, where callers without a certificate are served over TLS: those that join with a token, and
+    those that show a JWT-SVID. Used with identity only. Default 127.0.0.1:7401."""
     tls: TlsConfig = TlsConfig()
     """Default: no TLS."""
     keepalive_time: Seconds = 10
@@ -74,12 +79,25 @@ class ServerConfig(Section, frozen=True):
     def __post_init__(self) -> None:
         """Checks what spans fields."""
         for index, address in enumerate(self.addresses):
-            key = f"server.addresses[{index}]"
+            check_address(f"server.addresses[{index}]", address)
+        for index, address in enumerate(self.token_addresses):
+            key = f"server.token_addresses[{index}]"
             check_address(key, address)
-            if not self.tls.enabled and not is_local(address):
-                raise ConfigError(
-                    f"{key}: {address!r} can be reached from other machines and needs server.tls; "
-                    "plaintext is accepted on loopback and Unix sockets only"
-                )
-        if len(set(self.addresses)) < len(self.addresses):
+            if is_unix(address):
+                raise ConfigError(f"{key}: must be host:port; a Unix socket belongs to server.addresses")
+        everywhere = [address for address in (*self.addresses, *self.token_addresses) if not address.endswith(":0")]
+        if len(set(everywhere)) < len(everywhere) or len(set(self.addresses)) < len(self.addresses):
             raise ConfigError("server.addresses: must not name an address twice")
+
+    def check_plaintext(self) -> None:
+        """Refuses to be reached from other machines in plaintext.
+
+        Raises:
+            ConfigError: names the address.
+        """
+        for index, address in enumerate(self.addresses):
+            if not is_local(address):
+                raise ConfigError(
+                    f"server.addresses[{index}]: {address!r} can be reached from other machines and needs identity or "
+                    "server.tls; plaintext is accepted on loopback and Unix sockets only"
+                )

@@ -10,19 +10,19 @@ from sira.registry.v1.namespace_pb2 import Namespace
 from sira.registry.v1.service_pb2 import Service
 
 from sira_grpc.clock import Clock
+from sira_grpc.commits import Commits
 from sira_grpc.errors import AlreadyExists, NotEmpty, ServiceNotFound
 from sira_grpc.registry import names
-from sira_grpc.registry.commits import Commits
 from sira_grpc.registry.entries import NamespaceEntry, ServiceEntry
 from sira_grpc.registry.etags import check_etag
 from sira_grpc.registry.events import EventLog
 from sira_grpc.registry.field_masks import overwrite
 from sira_grpc.registry.guards import DeletionGuard
 from sira_grpc.registry.registrar import Registrar
-from sira_grpc.registry.times import timestamp
 from sira_grpc.registry.view import RegistryView
 from sira_grpc.rules import check_rules
 from sira_grpc.store.api import ABSENT, Delete, Op, Put
+from sira_grpc.times import timestamp
 
 NAMESPACE_WRITABLE = ("description", "metadata")
 SERVICE_WRITABLE = ("description", "metadata", "traffic_policy")

@@ -11,14 +11,14 @@ from sira.registry.v1.locality_pb2 import Locality
 from sira.registry.v1.registry_service_pb2 import DrainOutcome, DrainResponse, EndpointDrain
 
 from sira_grpc.clock import Clock
+from sira_grpc.commits import Commits, in_chunks
 from sira_grpc.registry import names
-from sira_grpc.registry.commits import Commits, in_chunks
 from sira_grpc.registry.entries import EndpointEntry
 from sira_grpc.registry.events import EventLog
 from sira_grpc.registry.load import LoadTable
-from sira_grpc.registry.times import timestamp
 from sira_grpc.registry.view import RegistryView
 from sira_grpc.store.api import MAX_OPS, Delete, Op, Put
+from sira_grpc.times import timestamp
 
 
 class Drainer:

@@ -12,8 +12,8 @@ from sira.registry.v1.resolver_service_pb2 import ListEventsResponse
 
 from sira_grpc.clock import Clock
 from sira_grpc.errors import StoreUnavailable
-from sira_grpc.registry.times import timestamp
 from sira_grpc.store.api import LogStore
+from sira_grpc.times import timestamp
 
 PARTITION = "registry/events"
 FRAME_EVENTS = 1000

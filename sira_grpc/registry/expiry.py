@@ -16,9 +16,9 @@ from itertools import islice
 from sira.registry.v1.event_pb2 import EventType
 
 from sira_grpc.clock import Clock
+from sira_grpc.commits import Commits
 from sira_grpc.errors import Conflict, StoreUnavailable
 from sira_grpc.registry import names
-from sira_grpc.registry.commits import Commits
 from sira_grpc.registry.entries import LeaseEntry
 from sira_grpc.registry.events import EventLog
 from sira_grpc.registry.lease_keeper import LeaseKeeper

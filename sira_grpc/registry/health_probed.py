@@ -10,7 +10,7 @@ from sira.registry.v1.health_check_pb2 import HealthState
 
 from sira_grpc.registry.health_thresholds import Thresholds
 from sira_grpc.registry.probe_api import ProbeResult
-from sira_grpc.registry.times import seconds
+from sira_grpc.times import seconds
 
 DEFAULT_INTERVAL = 10.0
 """Seconds between probes where the check does not say."""

@@ -12,7 +12,7 @@ from sira_grpc.errors import NoTtlCheck
 from sira_grpc.registry.health_schedule import CallLater, Schedule
 from sira_grpc.registry.health_thresholds import Thresholds
 from sira_grpc.registry.probe_api import ProbeResult
-from sira_grpc.registry.times import seconds
+from sira_grpc.times import seconds
 
 
 class _Reporter:

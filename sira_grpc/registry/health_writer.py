@@ -11,19 +11,19 @@ from sira.registry.v1.health_check_pb2 import HealthState
 from sira.registry.v1.registry_service_pb2 import HealthReport
 
 from sira_grpc.clock import Clock
+from sira_grpc.commits import Commits
 from sira_grpc.errors import NoTtlCheck
 from sira_grpc.registry import names
-from sira_grpc.registry.commits import Commits
 from sira_grpc.registry.entries import EndpointEntry, LeaseEntry
 from sira_grpc.registry.events import EventLog
 from sira_grpc.registry.health_checks import HealthChecks
 from sira_grpc.registry.leases import LeaseTable
 from sira_grpc.registry.probe_api import ProbeResult
 from sira_grpc.registry.registrar import Registrar
-from sira_grpc.registry.times import timestamp
 from sira_grpc.registry.view import RegistryView
 from sira_grpc.registry.write_behind import WriteBehind
 from sira_grpc.store.api import Op, Put
+from sira_grpc.times import timestamp
 
 CAUSE_CHARACTERS = 256
 

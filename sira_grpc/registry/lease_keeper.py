@@ -10,17 +10,17 @@ from sira.registry.v1.event_pb2 import EventType
 from sira.registry.v1.lease_pb2 import Lease, LeaseState
 
 from sira_grpc.clock import Clock
+from sira_grpc.commits import Commits
 from sira_grpc.errors import LeaseNotFound, LeaseNotYours, LeaseSuperseded
 from sira_grpc.registry import names
-from sira_grpc.registry.commits import Commits
 from sira_grpc.registry.entries import LeaseEntry
 from sira_grpc.registry.events import EventLog
 from sira_grpc.registry.leases import Hold, LeaseTable
 from sira_grpc.registry.registrar import Registrar
-from sira_grpc.registry.times import timestamp
 from sira_grpc.registry.view import RegistryView
 from sira_grpc.registry.write_behind import WriteBehind
 from sira_grpc.store.api import Delete, Op, Put
+from sira_grpc.times import timestamp
 
 RENEWED_AT_ONCE = 500
 """Leases that are renewed without a pause, some 5 ms."""

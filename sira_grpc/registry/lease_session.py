@@ -10,8 +10,8 @@ from sira_grpc.errors import FieldViolation, InvalidField
 from sira_grpc.registry.lease_keeper import LeaseKeeper
 from sira_grpc.registry.leases import Hold
 from sira_grpc.registry.registrar import Registered, Registrar
-from sira_grpc.registry.times import seconds
 from sira_grpc.registry.view import RegistryView
+from sira_grpc.times import seconds
 
 
 class LeaseSession:

@@ -15,8 +15,8 @@ from sira_grpc.errors import LeaseNotFound, LeaseNotYours
 from sira_grpc.registry import names
 from sira_grpc.registry.entries import LeaseEntry
 from sira_grpc.registry.lease_key import LeaseKey
-from sira_grpc.registry.times import seconds
 from sira_grpc.registry.view import RegistryView
+from sira_grpc.times import seconds
 
 RETRY_SECONDS = 1.0
 """After this long a lease that has run out comes up again, should it still be there."""

@@ -9,7 +9,7 @@ from typing import Protocol
 from sira.registry.v1.endpoint_pb2 import Endpoint
 from sira.registry.v1.health_check_pb2 import HealthCheck, HealthState
 
-from sira_grpc.registry.times import seconds
+from sira_grpc.times import seconds
 
 DEFAULT_TIMEOUT = 2.0
 """Seconds a probe may take where the check does not say."""

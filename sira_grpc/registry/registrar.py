@@ -11,9 +11,9 @@ from sira.registry.v1.endpoint_pb2 import Endpoint
 from sira.registry.v1.event_pb2 import EventType
 
 from sira_grpc.clock import Clock
+from sira_grpc.commits import Commits
 from sira_grpc.errors import LeaseNotYours, SiraError
 from sira_grpc.registry import names
-from sira_grpc.registry.commits import Commits
 from sira_grpc.registry.entries import EndpointEntry
 from sira_grpc.registry.etags import check_etag
 from sira_grpc.registry.events import EventLog
@@ -22,10 +22,10 @@ from sira_grpc.registry.guards import DeletionGuard
 from sira_grpc.registry.lease_key import LeaseKey
 from sira_grpc.registry.leases import LeaseTable
 from sira_grpc.registry.registration import Registration, check_distinct
-from sira_grpc.registry.times import duration, timestamp
 from sira_grpc.registry.view import RegistryView
 from sira_grpc.rules import check_rules
 from sira_grpc.store.api import MAX_OPS, Delete, Op, Put
+from sira_grpc.times import duration, timestamp
 
 WRITABLE = ("addresses", "port", "locality", "weight", "metadata", "tags", "version", "health_check")
 REMOVED_AT_ONCE = 250

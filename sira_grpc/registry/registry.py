@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 from sira.kernel.v1.kernel_service_pb2 import RegistrySize
 from sira.registry.v1.namespace_pb2 import Namespace
 
+from sira_grpc.background import Background
 from sira_grpc.clock import Clock
+from sira_grpc.commits import Commits
 from sira_grpc.config import RegistryConfig
 from sira_grpc.errors import KernelStopping
 from sira_grpc.registry import names
 from sira_grpc.registry.catalog import Catalog
-from sira_grpc.registry.commits import Commits
 from sira_grpc.registry.drain import Drainer
 from sira_grpc.registry.events import EventLog
 from sira_grpc.registry.expiry import Expiry, SelfPreservation
@@ -37,8 +36,6 @@ from sira_grpc.registry.watching import Watching
 from sira_grpc.store.api import Store
 
 DEFAULT_NAMESPACE = "namespaces/default"
-
-log = logging.getLogger(__name__)
 
 
 class Registry:
@@ -65,8 +62,8 @@ class Registry:
     ) -> None:
         self._store = store
         self._config = config
-        self._tasks: list[asyncio.Task[None]] = []
-        self.failed = asyncio.Event()
+        self._background = Background()
+        self._following: asyncio.Task[None] | None = None
         self.view = RegistryView(clock)
         self.commits = Commits(store, self.view)
         self.events = EventLog(store, clock, limit=config.events_kept)
@@ -105,28 +102,20 @@ class Registry:
         self.view.hooks.endpoint_gone.append(self.loads.forget)
         self.view.hooks.lease_gone.append(self.leases.forget)
         self._health_writer.begin(self._checks)
-        self._own(self._follow(snapshot.revision), "registry view")
-        self._own(self.events.run(), "registry events")
-        self._own(self.keeper.suspects.run(), "registry suspects")
-        self._own(self._health_writer.pending.run(), "registry health")
+        self._following = self._background.own(self._follow(snapshot.revision), "registry view")
+        self._background.own(self.events.run(), "registry events")
+        self._background.own(self.keeper.suspects.run(), "registry suspects")
+        self._background.own(self._health_writer.pending.run(), "registry health")
         if DEFAULT_NAMESPACE not in self.view.namespaces and not self.view.revision:
             await self.catalog.create_namespace(
                 Namespace(name=DEFAULT_NAMESPACE, description="where services go unless told"), actor=""
             )
-        self._own(self.expiry.run(), "registry expiry")
+        self._background.own(self.expiry.run(), "registry expiry")
 
-    def _own(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        task = asyncio.create_task(work, name=name)
-        task.add_done_callback(self._ended)
-        self._tasks.append(task)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled():
-            return
-        error = task.exception()
-        if error is not None:
-            log.critical("%s ended", task.get_name(), exc_info=error)
-            self.failed.set()
+    @property
+    def failed(self) -> asyncio.Event:
+        """A task has ended that must not."""
+        return self._background.failed
 
     async def _follow(self, revision: int) -> None:
         try:
@@ -168,18 +157,11 @@ class Registry:
     async def close(self) -> None:
         """Finishes the commands under way and stops the tasks. Leases stay as they are in the store."""
         self.stopping()
-        following, others = self._tasks[:1], self._tasks[1:]  # the first feeds the view, which the others wait for
-        await self._cancel(others)
+        await self._background.cancel(but=self._following)  # it feeds the view, which the others wait for
         await self.commits.close()
         await self._checks.close()
         for pending in (self.keeper.suspects, self._health_writer.pending):
             with suppress(KernelStopping):  # the view has ended before
                 await pending.flush()
-        await self._cancel(following)
+        await self._background.cancel()
         await self.events.flush()
-
-    @staticmethod
-    async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)  # what failed has been logged when it did

@@ -14,8 +14,8 @@ from sira_client.balancing import Candidate, order, ramp_end_ns, select
 from sira_grpc.clock import Clock
 from sira_grpc.registry.entries import EndpointEntry, ServiceEntry
 from sira_grpc.registry.load import LoadTable
-from sira_grpc.registry.times import NANOS
 from sira_grpc.registry.view import RegistryView
+from sira_grpc.times import NANOS
 
 KEPT_CANDIDATES = 100_000
 """Candidates in the selections that are kept, one for each locality and client id that asks of a service."""

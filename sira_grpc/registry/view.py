@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from sira_grpc.clock import Clock
+from sira_grpc.progress import Progress
 from sira_grpc.registry import names
 from sira_grpc.registry.changes import ChangeApplier, ViewHooks
-from sira_grpc.registry.progress import Progress
 from sira_grpc.registry.resources import Resources
 from sira_grpc.store.api import Change, Commit, Snapshot
 

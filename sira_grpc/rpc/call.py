@@ -12,6 +12,9 @@ import grpc
 from google.protobuf.message import Message
 from grpc import aio
 
+from sira_grpc.errors import SiraError
+from sira_grpc.identity.callers import Caller
+
 Context = aio.ServicerContext[Any, Any]
 """What gRPC hands a servicer method."""
 if TYPE_CHECKING:
@@ -51,11 +54,15 @@ class Call:
     stopping: bool = False
     """The kernel is stopping: what ends the call now is not the client."""
     task: asyncio.Task[Any] | None = None
-    """The task that runs the handler; owned by gRPC. Set while the drain may have to cancel it."""
+    """The task that runs the handler; owned by gRPC. Set while the kernel may have to cancel it."""
     opening: bool = False
     """The first message of a stream is being written: must not be cancelled."""
+    ending: SiraError | None = None
+    """What the call is to end with, because the kernel's side ends it."""
     interrupted: bool = False
-    """The drain cancelled the task."""
+    """The task was cancelled for that."""
+    credential: Caller | None = None
+    """What was verified of the caller. None where it has no identity, or one that does not expire."""
     depth: int = 0
     """Interceptors that were entered, of those that want to be."""
     started: float = 0.0
@@ -66,6 +73,14 @@ class Call:
     def __init__(self, method: Method, context: Context) -> None:
         self.method = method
         self.context = context
+
+    def end(self, error: SiraError) -> None:
+        """Ends the call from the kernel's side. A first message that is being written is written before."""
+        if self.ending is None:
+            self.ending = error
+        if self.task is not None and not self.interrupted and not self.opening:
+            self.interrupted = True
+            self.task.cancel()
 
 
 _current: ContextVar[Call] = ContextVar("sira_call")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from sira_grpc.errors import FieldViolation, InvalidField, SiraError
+from sira_grpc.errors import FieldViolation, InvalidField
 from sira_grpc.rpc.call import Call, Context, Handler, Method, enter_call
 from sira_grpc.rpc.interceptors import Errors, Interceptor, Metrics
 from sira_grpc.rpc.shapes import wrap
@@ -110,10 +110,6 @@ class Edge(grpc.GenericRpcHandler):
         for request in self._request:
             request(call, message, data)
         return message
-
-    def stopping(self) -> SiraError:
-        """Makes the error that a call ends with because the kernel stops."""
-        return self._errors.stopping()
 
     async def fail(self, call: Call, error: BaseException) -> None:
         """Tells the caller, by an abort, which raises; returns if the error is gRPC's own and goes on."""

@@ -10,9 +10,9 @@ from sira.kernel.v1 import kernel_service_pb2_grpc as stubs
 from sira_grpc import __version__
 from sira_grpc.clock import Clock
 from sira_grpc.registry.registry import Registry
-from sira_grpc.registry.times import timestamp
 from sira_grpc.rpc.call import Context
 from sira_grpc.store.api import Store
+from sira_grpc.times import timestamp
 
 
 class KernelServicer(stubs.KernelServiceServicer):

@@ -8,9 +8,9 @@ from sira.registry.v1 import registry_service_pb2 as pb
 from sira.registry.v1 import registry_service_pb2_grpc as stubs
 
 from sira_grpc.registry.registry import Registry
-from sira_grpc.registry.times import seconds
 from sira_grpc.rpc.call import Context, actor
 from sira_grpc.rpc.streams import until
+from sira_grpc.times import seconds
 
 DEFAULT_DRAIN_SECONDS = 30.0
 

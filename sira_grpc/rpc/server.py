@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
-import socket
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from grpc import aio
@@ -12,21 +13,27 @@ from grpc_channelz.v1 import channelz, channelz_pb2_grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
+from sira_grpc.background import Background
 from sira_grpc.clock import Clock
 from sira_grpc.config import KernelConfig
 from sira_grpc.errors import ConfigError
+from sira_grpc.identity.callers import CallerVerifier
+from sira_grpc.identity.member import Credentials
 from sira_grpc.rpc import health_servicer
-from sira_grpc.rpc.credentials import server_credentials
 from sira_grpc.rpc.csds_servicer import CsdsServicer
+from sira_grpc.rpc.doors import Doors
 from sira_grpc.rpc.edge import Edge
 from sira_grpc.rpc.health_servicer import HealthServicer
 from sira_grpc.rpc.interceptors import (
+    AccessRules,
     AnonymousRules,
     Authenticate,
+    AuthenticateSvids,
     Authorize,
     Authorizer,
     Drain,
     Errors,
+    Expire,
     Interceptor,
     Limits,
     Metrics,
@@ -41,7 +48,19 @@ Registration = tuple[Callable[[Any, Any], None], Any]
 
 _FLUSH_SECONDS = 1.0
 """How long connections may take to send what the drain left, to clients that are slow to read."""
-_UNIX = "unix:"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerIdentity:
+    """What the server needs where every caller has an identity.
+
+    Attributes:
+        verifier: finds out who callers are.
+        credentials: returns the kernel's own credentials as they are.
+    """
+
+    verifier: CallerVerifier
+    credentials: Callable[[], Credentials]
 
 
 class RpcServer:
@@ -56,7 +75,9 @@ class RpcServer:
         clock: time for rates.
         rng: varies the times at which clients are asked to come back.
         new_id: makes correlation ids.
-        authorizer: decides who may call what; by default what the configuration says of anonymous callers.
+        identity: None where callers have none, or certificates of an authority that the configuration names.
+        authorizer: decides who may call what; by default the table of rules with identity, and otherwise what the
+            configuration says of anonymous callers.
 
     Must be made on the event loop that it runs on.
 
@@ -73,25 +94,28 @@ class RpcServer:
         clock: Clock,
         rng: random.Random,
         new_id: Callable[[], str],
+        identity: ServerIdentity | None = None,
         authorizer: Authorizer | None = None,
     ) -> None:
         self._config = config.server
-        self._credentials = server_credentials(config.server.tls) if config.server.tls.enabled else None
+        self._doors = Doors(config.server, identity.credentials if identity is not None else None)
         self._addresses: tuple[str, ...] = ()
+        self._token_addresses: tuple[str, ...] = ()
+        self._background = Background()
         self._stopped = False
         self._health = HealthServicer()
         self._drain = Drain(rng, exempt=frozenset({health_servicer.SERVICE}))
         self._validate = Validate()
+        self._expire: Expire | None = None
         metrics = Metrics(telemetry.meter)
         interceptors: list[Interceptor] = [
             metrics,
             self._drain,
-            Authenticate(certificates=config.server.tls.client_auth == "required"),
-            Authorize(authorizer or AnonymousRules(config.anonymous_access)),
+            *self._identifying(config, identity, authorizer),
             Limits(config.limits, clock),
             self._validate,
         ]
-        self._edge = Edge(interceptors, Errors(new_id, self._drain.refusal), metrics)
+        self._edge = Edge(interceptors, Errors(new_id), metrics)
         self._add([*servicers, *self._own_servicers()])
         self._server = aio.server(
             handlers=[self._edge],
@@ -99,10 +123,31 @@ class RpcServer:
             options=channel_options(config.server, config.limits),
         )
 
+    def _identifying(
+        self, config: KernelConfig, identity: ServerIdentity | None, authorizer: Authorizer | None
+    ) -> list[Interceptor]:
+        """What finds out who calls, and whether they may."""
+        if identity is None:
+            authenticate = Authenticate(certificates=config.server.tls.client_auth == "required")
+            return [authenticate, Authorize(authorizer or AnonymousRules(config.anonymous_access))]
+        authenticate_svids = AuthenticateSvids(identity.verifier)
+        self._expire = Expire(authenticate_svids, identity.verifier)
+        return [authenticate_svids, self._expire, Authorize(authorizer or AccessRules(config.anonymous_access))]
+
     @property
     def addresses(self) -> tuple[str, ...]:
         """Where it listens, with the ports that the system chose. Empty before `start`."""
         return self._addresses
+
+    @property
+    def token_addresses(self) -> tuple[str, ...]:
+        """Where it listens to callers without a certificate. Empty before `start`, and without identity."""
+        return self._token_addresses
+
+    @property
+    def failed(self) -> asyncio.Event:
+        """A task has ended that must not."""
+        return self._background.failed
 
     async def start(self) -> None:
         """Binds every address and answers, health with NOT_SERVING.
@@ -111,7 +156,7 @@ class RpcServer:
             ConfigError: an address is taken or cannot be bound. Nothing is left bound.
         """
         try:
-            self._addresses = tuple(self._bind(index, address) for index, address in enumerate(self._config.addresses))
+            self._addresses, self._token_addresses = self._doors.bind(self._server)
         except ConfigError:
             # gRPC lets go of what is bound only when a server that was started stops.
             self._drain.stopping = True
@@ -119,6 +164,8 @@ class RpcServer:
             await self._server.stop(None)
             raise
         await self._server.start()
+        if self._expire is not None:
+            self._background.own(self._expire.run(), "expiry of callers")
 
     def serving(self) -> None:
         """Turns health SERVING: the store and the views are ready."""
@@ -139,6 +186,7 @@ class RpcServer:
         self._stopped = True
         if not self._drain.stopping:
             await self.drain()
+        await self._background.cancel()
         await self._server.stop(_FLUSH_SECONDS)
 
     def _own_servicers(self) -> list[Registration]:
@@ -157,33 +205,3 @@ class RpcServer:
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection.aio.ReflectionServicer(names), self._edge)
         self._health.cover(names)
         self._validate.warm(names)
-
-    def _bind(self, index: int, address: str) -> str:
-        key = f"server.addresses[{index}]"
-        if address.startswith(_UNIX):
-            if _answers(address.removeprefix(_UNIX)):
-                raise ConfigError(f"{key}: {address} is taken: another process answers there")
-            self._listen(key, address, secure=False)
-            return address
-        port = self._listen(key, address, secure=self._credentials is not None)
-        return f"{address.rpartition(':')[0]}:{port}"
-
-    def _listen(self, key: str, address: str, *, secure: bool) -> int:
-        try:
-            if secure and self._credentials is not None:
-                return self._server.add_secure_port(address, self._credentials)
-            return self._server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise ConfigError(
-                f"{key}: {address} cannot be bound; it is taken, or no address of this machine"
-            ) from error
-
-
-def _answers(path: str) -> bool:
-    """Whether somebody listens on a Unix socket: gRPC would take its place without a word."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(path)
-        except OSError:
-            return False
-        return True

@@ -14,7 +14,6 @@ import grpc
 from google.protobuf.message import Message
 from grpc import aio
 
-from sira_grpc.errors import SiraError
 from sira_grpc.rpc.call import Call, Context, Handler, Method
 
 
@@ -29,9 +28,6 @@ class Chain(Protocol):
 
     def accept(self, call: Call, data: bytes) -> Message:
         """Reads a message of the client and shows it to the interceptors."""
-
-    def stopping(self) -> SiraError:
-        """Makes the error that a call ends with because the kernel stops."""
 
     async def fail(self, call: Call, error: BaseException) -> None:
         """Aborts the call, by raising; or returns, if the error is to go on."""
@@ -143,7 +139,7 @@ def _streaming(
                     message = response if type(response) is bytes else serialize(response)
                     if first:
                         first = False
-                        await _write_first(chain, call, message)
+                        await _write_first(call, message)
                     else:
                         await write(message)
             finally:
@@ -170,8 +166,8 @@ def _generator(
     return generate
 
 
-async def _write_first(chain: Chain, call: Call, message: bytes) -> None:
-    """Writes the first message, with which gRPC sends the headers. The drain waits for it instead of cancelling it.
+async def _write_first(call: Call, message: bytes) -> None:
+    """Writes the first message, with which gRPC sends the headers. Who ends the call waits for it.
 
     gRPC takes the headers for sent only when the write returns: after a cancelled one an abort would send them again,
     which fails, and the client would not be told how its stream ended.
@@ -179,5 +175,5 @@ async def _write_first(chain: Chain, call: Call, message: bytes) -> None:
     call.opening = True
     await call.context.write(message)
     call.opening = False
-    if call.stopping:
-        raise chain.stopping()
+    if call.ending is not None:
+        raise call.ending

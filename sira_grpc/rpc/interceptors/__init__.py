@@ -1,26 +1,31 @@
-"""What every call passes, outermost first: metrics, errors, drain, authenticate, authorize, limits, validate.
+"""What every call passes, outermost first: metrics, errors, drain, authenticate, expire, authorize, limits, validate.
 
 Tracing, which is outermost of all, is OpenTelemetry's own gRPC interceptor: see rpc/tracing.py.
 """
 
 from __future__ import annotations
 
-from sira_grpc.rpc.interceptors.authenticate import Authenticate
+from sira_grpc.rpc.interceptors.access import AccessRules
+from sira_grpc.rpc.interceptors.authenticate import Authenticate, AuthenticateSvids
 from sira_grpc.rpc.interceptors.authorize import AnonymousRules, Authorize, Authorizer
 from sira_grpc.rpc.interceptors.drain import Drain
 from sira_grpc.rpc.interceptors.errors import Errors
+from sira_grpc.rpc.interceptors.expire import Expire
 from sira_grpc.rpc.interceptors.interceptor import Interceptor
 from sira_grpc.rpc.interceptors.limits import Limits
 from sira_grpc.rpc.interceptors.metrics import Metrics
 from sira_grpc.rpc.interceptors.validate import Validate
 
 __all__ = [
+    "AccessRules",
     "AnonymousRules",
     "Authenticate",
+    "AuthenticateSvids",
     "Authorize",
     "Authorizer",
     "Drain",
     "Errors",
+    "Expire",
     "Interceptor",
     "Limits",
     "Metrics",

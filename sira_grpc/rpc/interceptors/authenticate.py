@@ -1,15 +1,20 @@
-"""Who makes a call: the verified identity of the client certificate, and the host where there is none."""
+"""Who makes a call: the verified identity of its certificate or token, and the host where there is none."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from sira_grpc.errors import CredentialInvalid
+from sira_grpc.identity.callers import Caller, CallerVerifier
 from sira_grpc.rpc.call import Call
 from sira_grpc.rpc.interceptors.interceptor import Interceptor
 
+AUTHORIZATION = "authorization"
+BEARER = "bearer "
+
 
 class Authenticate(Interceptor):
-    """Sets `identity` and `caller`.
+    """Sets `identity` and `caller`, from client certificates that an authority of the configuration vouches for.
 
     Args:
         certificates: the server requires and verifies client certificates; without that no identity is trusted.
@@ -23,6 +28,53 @@ class Authenticate(Interceptor):
         if self._certificates:
             call.identity = identity_of(call.context.auth_context())
         call.caller = call.identity or host_of(call.context.peer())
+
+
+class AuthenticateSvids(Interceptor):
+    """Sets `credential`, `identity` and `caller`, from SVIDs: the certificate of the connection, or a bearer token.
+
+    What is shown and does not count is refused, also where a call may be made without any: who shows the wrong thing
+    should learn of it.
+
+    Args:
+        verifier: knows what counts.
+    """
+
+    def __init__(self, verifier: CallerVerifier) -> None:
+        self._verifier = verifier
+
+    def enter(self, call: Call) -> None:
+        """Verifies what the caller shows. Raises: CredentialInvalid, CredentialExpired, CredentialRevoked."""
+        # For limits and the log, should what it shows not count.
+        call.caller = host_of(call.context.peer())
+        caller = self.identify(call)
+        if caller is not None:
+            call.credential = caller
+            call.identity = call.caller = caller.name
+
+    def identify(self, call: Call) -> Caller | None:
+        """Verifies what the caller of a call shows, as of now; None if it shows nothing."""
+        connection = call.context.auth_context()
+        certificate = next(iter(connection.get("x509_pem_cert", ())), b"")
+        if certificate:
+            return self._verifier.by_certificate(certificate, b"".join(connection.get("x509_pem_cert_chain", ())))
+        token = bearer_of(call.context.invocation_metadata() or ())
+        return self._verifier.by_token(token) if token else None
+
+
+def bearer_of(metadata: Iterable[tuple[str, str | bytes]]) -> str:
+    """Returns the bearer token in the metadata of a call; empty if there is none.
+
+    Raises:
+        CredentialInvalid: there is more than one, or something else that is meant to authorize.
+    """
+    values = [value for key, value in metadata if key == AUTHORIZATION]
+    if not values:
+        return ""
+    value = values[0]
+    if len(values) > 1 or not isinstance(value, str) or not value.lower().startswith(BEARER):
+        raise CredentialInvalid("authorization: must be one `Bearer` with a JWT-SVID")
+    return value[len(BEARER) :].strip()
 
 
 def identity_of(auth_context: Mapping[str, Iterable[bytes]]) -> str:

@@ -4,33 +4,31 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from google.protobuf.message import Message
+
 from sira_grpc.config import Access
 from sira_grpc.errors import PermissionDenied, Unauthenticated
 from sira_grpc.rpc.call import Call
+from sira_grpc.rpc.interceptors.access import rule_of
 from sira_grpc.rpc.interceptors.interceptor import Interceptor
-
-READING = frozenset(
-    {
-        "envoy.service.status.v3.ClientStatusDiscoveryService",
-        "grpc.channelz.v1.Channelz",
-        "grpc.health.v1.Health",
-        "grpc.reflection.v1alpha.ServerReflection",
-        "sira.kernel.v1.KernelService",
-        "sira.registry.v1.ResolverService",
-    }
-)
-"""Services that change nothing. Every other one writes."""
 
 
 class Authorizer(Protocol):
-    """Decides whether a call may go on."""
+    """Decides whether a call may go on. Asked on the event loop: must not block."""
 
     def authorize(self, call: Call) -> None:
-        """Returns if it may. Called once a call, on the event loop: must not block.
+        """Returns if it may. Called once a call.
 
         Raises:
             Unauthenticated: the caller has no identity, and one is needed.
             PermissionDenied: the caller may not call this method.
+        """
+
+    def authorize_request(self, call: Call, message: Message) -> None:
+        """Returns if it may with this message. Called with each message of the client.
+
+        Raises:
+            PermissionDenied: the caller may not do what the message asks for.
         """
 
 
@@ -50,11 +48,14 @@ class AnonymousRules:
             return
         if self._anonymous == "none":
             raise Unauthenticated("a client certificate is needed", metadata={"method": call.method.name})
-        if call.method.service not in READING:
+        if not rule_of(call.method.name).reads:
             raise PermissionDenied(
                 f"callers without identity may only read; {call.method.name} writes",
                 metadata={"method": call.method.name},
             )
+
+    def authorize_request(self, call: Call, message: Message) -> None:
+        """See Authorizer: nothing depends on the message."""
 
 
 class Authorize(Interceptor):
@@ -66,3 +67,7 @@ class Authorize(Interceptor):
     def enter(self, call: Call) -> None:
         """Refuses what the authorizer refuses."""
         self._authorizer.authorize(call)
+
+    def request(self, call: Call, message: Message, data: bytes) -> None:
+        """Refuses what the authorizer refuses."""
+        self._authorizer.authorize_request(call, message)

@@ -60,18 +60,12 @@ class Drain(Interceptor):
         self.stopping = True
         for call in tuple(self._calls):
             call.stopping = True
-            if call.method.streams and not call.opening:
-                self._interrupt(call)
+            if call.method.streams:
+                call.end(self.refusal())
         if not await self._idle_within(grace):
             for call in tuple(self._calls):
-                self._interrupt(call)
+                call.end(self.refusal())
             await self._idle_within(grace)
-
-    @staticmethod
-    def _interrupt(call: Call) -> None:
-        if call.task is not None and not call.interrupted:
-            call.interrupted = True
-            call.task.cancel()
 
     async def _idle_within(self, seconds: float) -> bool:
         try:

@@ -22,12 +22,10 @@ class Errors:
 
     Args:
         new_id: makes a correlation id, which the log and the caller are both given for a defect.
-        stopping: makes the error that a call gets which is ended because the kernel stops.
     """
 
-    def __init__(self, new_id: Callable[[], str], stopping: Callable[[], SiraError]) -> None:
+    def __init__(self, new_id: Callable[[], str]) -> None:
         self._new_id = new_id
-        self.stopping = stopping
 
     def settle(self, call: Call, error: BaseException) -> grpc.Status | None:
         """Sets the code of the call and returns what to abort it with; None if the error is gRPC's own and goes on.
@@ -54,12 +52,12 @@ class Errors:
         return None
 
     def _cancelled(self, call: Call, error: asyncio.CancelledError) -> grpc.Status | None:
-        """Tells apart the drain, the client, and a servicer that let an inner cancellation escape."""
+        """Tells apart the kernel, the client, and a servicer that let an inner cancellation escape."""
         task = call.task
-        if call.interrupted and task is not None:
+        if call.interrupted and task is not None and call.ending is not None:
             call.interrupted = False
             if task.uncancel() == 0:
-                return status_of(self.stopping())
+                return status_of(call.ending)
         if task is None or task.cancelling():
             expired = call.context.time_remaining() == 0
             call.code = grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED

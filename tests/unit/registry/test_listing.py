@@ -17,7 +17,7 @@ from sira_grpc.errors import (
     ServiceNotFound,
 )
 from sira_grpc.registry.listing import Listing
-from sira_grpc.registry.pages import encode_token
+from sira_grpc.pages import encode_token
 from tests.unit.registry.world import DEFAULT, SERVICE, World, endpoint
 
 ALL = FieldMask()

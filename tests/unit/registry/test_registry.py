@@ -104,7 +104,8 @@ async def test_a_part_that_ends_is_told_and_nobody_waits_for_ever(
     world.store.shut()
     registering = asyncio.create_task(world.register(endpoint("a")))
     await world.store.arrived()
-    following = world.registry._tasks[0]
+    following = world.registry._following
+    assert following is not None
     monkeypatch.setattr(world.registry.view, "apply", defect)
     world.store.open()
     await world.registry.failed.wait()

@@ -82,6 +82,34 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INTERNAL. A defect in the kernel; the correlation id in the metadata finds it in the log."""
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 26
     """DEADLINE_EXCEEDED. The caller's deadline passed before the work was done. What was written stays written."""
+    ERROR_REASON_JOIN_TOKEN_INVALID: _ErrorReason.ValueType  # 27
+    """UNAUTHENTICATED. The join token is unknown, expired or used up, or its secret is wrong. Example: a one-time token
+    used twice.
+    """
+    ERROR_REASON_CREDENTIAL_INVALID: _ErrorReason.ValueType  # 28
+    """UNAUTHENTICATED. The certificate or token of the caller is not one that counts here. Example: another trust domain."""
+    ERROR_REASON_CREDENTIAL_EXPIRED: _ErrorReason.ValueType  # 29
+    """UNAUTHENTICATED. The certificate or token of the caller has expired, or is not valid yet. Example: a connection
+    that outlived its certificate.
+    """
+    ERROR_REASON_CREDENTIAL_REVOKED: _ErrorReason.ValueType  # 30
+    """UNAUTHENTICATED. The certificate or token of the caller was revoked."""
+    ERROR_REASON_IDENTITY_NOT_ALLOWED: _ErrorReason.ValueType  # 31
+    """PERMISSION_DENIED. What the caller came with does not cover the identity that it asks for. Example: a token for one
+    service, and a request for another.
+    """
+    ERROR_REASON_JOIN_TOKEN_NOT_FOUND: _ErrorReason.ValueType  # 32
+    """NOT_FOUND. Example: deleting a join token twice."""
+    ERROR_REASON_TRUST_DOMAIN_NOT_FOUND: _ErrorReason.ValueType  # 33
+    """NOT_FOUND. There is no bundle of that trust domain. Example: a trust domain that was never federated with."""
+    ERROR_REASON_ROTATION_UNDER_WAY: _ErrorReason.ValueType  # 34
+    """FAILED_PRECONDITION. A rotation is under way already, or is in another stage. Example: starting a second one."""
+    ERROR_REASON_NO_ROTATION: _ErrorReason.ValueType  # 35
+    """FAILED_PRECONDITION. No rotation is under way, or none can be started for want of another authority. Example:
+    cancelling one that has ended.
+    """
+    ERROR_REASON_BUNDLE_UNAVAILABLE: _ErrorReason.ValueType  # 36
+    """FAILED_PRECONDITION. The bundle endpoint of another trust domain did not answer with its bundle."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the machine-readable cause of a failed call: google.rpc.ErrorInfo.reason without the prefix
@@ -148,4 +176,32 @@ ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 25
 """INTERNAL. A defect in the kernel; the correlation id in the metadata finds it in the log."""
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 26
 """DEADLINE_EXCEEDED. The caller's deadline passed before the work was done. What was written stays written."""
+ERROR_REASON_JOIN_TOKEN_INVALID: ErrorReason.ValueType  # 27
+"""UNAUTHENTICATED. The join token is unknown, expired or used up, or its secret is wrong. Example: a one-time token
+used twice.
+"""
+ERROR_REASON_CREDENTIAL_INVALID: ErrorReason.ValueType  # 28
+"""UNAUTHENTICATED. The certificate or token of the caller is not one that counts here. Example: another trust domain."""
+ERROR_REASON_CREDENTIAL_EXPIRED: ErrorReason.ValueType  # 29
+"""UNAUTHENTICATED. The certificate or token of the caller has expired, or is not valid yet. Example: a connection
+that outlived its certificate.
+"""
+ERROR_REASON_CREDENTIAL_REVOKED: ErrorReason.ValueType  # 30
+"""UNAUTHENTICATED. The certificate or token of the caller was revoked."""
+ERROR_REASON_IDENTITY_NOT_ALLOWED: ErrorReason.ValueType  # 31
+"""PERMISSION_DENIED. What the caller came with does not cover the identity that it asks for. Example: a token for one
+service, and a request for another.
+"""
+ERROR_REASON_JOIN_TOKEN_NOT_FOUND: ErrorReason.ValueType  # 32
+"""NOT_FOUND. Example: deleting a join token twice."""
+ERROR_REASON_TRUST_DOMAIN_NOT_FOUND: ErrorReason.ValueType  # 33
+"""NOT_FOUND. There is no bundle of that trust domain. Example: a trust domain that was never federated with."""
+ERROR_REASON_ROTATION_UNDER_WAY: ErrorReason.ValueType  # 34
+"""FAILED_PRECONDITION. A rotation is under way already, or is in another stage. Example: starting a second one."""
+ERROR_REASON_NO_ROTATION: ErrorReason.ValueType  # 35
+"""FAILED_PRECONDITION. No rotation is under way, or none can be started for want of another authority. Example:
+cancelling one that has ended.
+"""
+ERROR_REASON_BUNDLE_UNAVAILABLE: ErrorReason.ValueType  # 36
+"""FAILED_PRECONDITION. The bundle endpoint of another trust domain did not answer with its bundle."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

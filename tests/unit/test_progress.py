@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from sira_grpc.errors import KernelStopping
-from sira_grpc.registry.progress import Progress
+from sira_grpc.progress import Progress
 
 
 async def test_each_waits_for_its_own_revision() -> None:

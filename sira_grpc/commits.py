@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sira_grpc.errors import Conflict
-from sira_grpc.registry.view import RegistryView
 from sira_grpc.store.api import Op, StateStore
 
 ATTEMPTS = 8
@@ -16,10 +15,21 @@ ATTEMPTS = 8
 T = TypeVar("T")
 
 
+class View(Protocol):
+    """An image of the store that plans are made from."""
+
+    @property
+    def revision(self) -> int:
+        """Everything up to it is in the view."""
+
+    async def caught_up(self, revision: int) -> None:
+        """Returns once everything up to a revision is in the view."""
+
+
 class Commits:
     """Commits plans against the view, and waits until the view shows them."""
 
-    def __init__(self, store: StateStore, view: RegistryView) -> None:
+    def __init__(self, store: StateStore, view: View) -> None:
         self._store = store
         self._view = view
         self._tasks: set[asyncio.Task[Any]] = set()

@@ -4,7 +4,7 @@ from google.protobuf.duration_pb2 import Duration
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sira_grpc.registry.times import duration, seconds, timestamp
+from sira_grpc.times import duration, seconds, timestamp
 
 
 @given(st.integers(0, 1 << 62))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sira_grpc.errors import InvalidPageToken
-from sira_grpc.registry.pages import LOADED_AT_ONCE, decode_token, encode_token, page_size, take_page
+from sira_grpc.pages import LOADED_AT_ONCE, decode_token, encode_token, page_size, take_page
 
 
 async def taken(

@@ -1,0 +1,204 @@
+"""Identity as a whole: puts its parts together, starts them and stops them."""
+
+from __future__ import annotations
+
+from asyncio import Event
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from sira.identity.v1.authority_pb2 import Authority as AuthorityMessage
+from sira.identity.v1.authority_pb2 import AuthorityState
+from sira.identity.v1.authority_service_pb2 import IdentityStatus
+
+from sira_grpc.clock import Clock
+from sira_grpc.config import IdentityConfig
+from sira_grpc.identity.callers import Callers
+from sira_grpc.identity.entitlement import Entitlement
+from sira_grpc.identity.federation import BundleFetcher, Federation
+from sira_grpc.identity.issuer import Issuer, IssuingTerms
+from sira_grpc.identity.join_tokens import JoinTokens
+from sira_grpc.identity.local_operator import LocalOperator
+from sira_grpc.identity.member import KERNEL, MemberCredentials, member_identity
+from sira_grpc.identity.opening import Opened, open_view
+from sira_grpc.identity.own_certificate import OwnCertificate
+from sira_grpc.identity.records import Records
+from sira_grpc.identity.rotation import Rotator
+from sira_grpc.identity.trust import Trust
+from sira_grpc.identity.upkeep import Upkeep
+from sira_grpc.identity.watchers import Watchers
+from sira_grpc.store.api import Store
+from sira_grpc.svid.join_secret import fingerprint
+from sira_grpc.times import timestamp
+
+OPERATOR_DIRECTORY = "operator"
+"""Folder in identity.dir with the local operator's identity."""
+
+
+class Identity:
+    """The parts of identity, each with its own commands, and the tasks that run behind them. Made by open_identity().
+
+    Args:
+        opened: see Opened.
+        fetcher: of the bundles of other trust domains.
+        config: see IdentityConfig.
+        host: name of this machine.
+        names: DNS names and addresses under which the kernel is reached, besides those of the configuration.
+        clock, random_bytes: time and randomness; random_bytes must be unpredictable, as keys are made of it.
+    """
+
+    def __init__(
+        self,
+        opened: Opened,
+        fetcher: BundleFetcher,
+        config: IdentityConfig,
+        *,
+        host: str,
+        names: Sequence[str],
+        clock: Clock,
+        random_bytes: Callable[[int], bytes],
+    ) -> None:
+        self._opened = opened
+        self._clock = clock
+        view, commits, keyring, forge = opened.view, opened.commits, opened.keyring, opened.forge
+        domain = config.trust_domain
+        self.view = view
+        self.founded = opened.founded
+        self.trust = Trust(view, keyring, forge, clock, refresh_hint=config.bundle_refresh_hint)
+        self.watchers = Watchers(self.trust, clock)
+        self.callers = Callers(view, self.trust, clock, clock_skew=config.clock_skew)
+        self.tokens = JoinTokens(view, commits, keyring, trust_domain=domain, clock=clock, random_bytes=random_bytes)
+        self.records = Records(view, commits, clock, max_ttl=config.max_certificate_ttl)
+        terms = IssuingTerms(config.certificate_ttl, config.max_certificate_ttl)
+        entitlement = Entitlement(view, domain)
+        self.issuer = Issuer(view, commits, keyring, forge, self.tokens, entitlement, terms, clock)
+        make = partial(opened.founder.make_next, opened.sealer)
+        self.rotator = Rotator(view, commits, self.watchers, make, clock, min_stage=config.rotation_min_stage)
+        self.federation = Federation(view, commits, fetcher, clock, trust_domain=domain)
+        self.member = MemberCredentials(self.trust)
+        self.operator = LocalOperator(self.trust, Path(config.dir) / OPERATOR_DIRECTORY)
+        own = partial(OwnCertificate, view, self.issuer, clock=clock, ttl=config.certificate_ttl)
+        named = [f"{KERNEL}.{domain}", *dict.fromkeys((*config.names, *names))]
+        self._own = (
+            own(member_identity(domain, host), named, install=self.member.install),
+            own(self.operator.identity, (), install=self.operator.install),
+        )
+        self._upkeep = Upkeep(opened, self.rotator, self.records, self.tokens, clock, retention=config.record_retention)
+
+    async def start(self) -> None:
+        """Has the kernel's own certificates issued, and starts the tasks.
+
+        Raises:
+            ConfigError: an upstream file cannot be used.
+            StoreUnavailable: nothing can be written.
+            OSError: the local operator's directory cannot be written.
+        """
+        for certificate in self._own:
+            await certificate.renew()
+        upstream = await self._opened.founder.changed_upstream(self._opened.sealer)
+        if upstream is not None and self.view.rotation is None:
+            await self.rotator.start(upstream)
+        self.view.trust_changed.append(self._trust_changed)
+        self.watchers.advanced = self.rotator.look
+        background = self._opened.background
+        for certificate in self._own:
+            background.own(certificate.run(), f"certificate of {certificate.identity}")
+        background.own(self.operator.run(), "local operator")
+        background.own(self.rotator.run(), "rotation")
+        background.own(self.federation.run(), "federation")
+        background.own(self.watchers.run(), "revocation lists")
+        background.own(self._upkeep.run(), "upkeep of identity")
+
+    @property
+    def failed(self) -> Event:
+        """A task has ended that must not."""
+        return self._opened.background.failed
+
+    @property
+    def root_fingerprint(self) -> str:
+        """SHA-256 of the root below which certificates are issued, hex."""
+        return fingerprint(self._opened.keyring.issuing().root)
+
+    @property
+    def root_expiry(self) -> float:
+        """When that root expires, in Unix seconds."""
+        return self._opened.keyring.issuing().root.not_valid_after_utc.timestamp()
+
+    def status(self) -> IdentityStatus:
+        """Tells how identity is."""
+        domain = self.view.domain
+        assert domain is not None, "it was founded before it was started"
+        return IdentityStatus(
+            trust_domain=domain.value.trust_domain,
+            authorities=self._authorities(),
+            rotation=self.rotator.describe(),
+            last_rotation_time=domain.value.last_rotation_time if domain.value.HasField("last_rotation_time") else None,
+            watchers=len(self.watchers),
+            live_certificates=self.view.live.count(self._clock.time_ns()),
+            join_tokens=self.tokens.usable,
+            federated=sorted(self.view.federated),
+        )
+
+    async def close(self) -> None:
+        """Finishes the commands under way and stops the tasks."""
+        await self._opened.close()
+
+    def _authorities(self) -> list[AuthorityMessage]:
+        domain = self.view.domain
+        assert domain is not None, "it was founded before it was started"
+        found = sorted(self.view.authorities.items(), key=lambda item: item[1].value.create_time.ToNanoseconds())
+        return [self._describe(authority, domain.value.issuing, domain.value.trusted) for authority, _ in found]
+
+    def _describe(self, authority: str, issuing: str, trusted: Sequence[str]) -> AuthorityMessage:
+        known = self._opened.keyring.get(authority)
+        state = AuthorityState.AUTHORITY_STATE_RETIRED
+        if authority == issuing:
+            state = AuthorityState.AUTHORITY_STATE_ISSUING
+        elif authority in trusted:
+            state = AuthorityState.AUTHORITY_STATE_TRUSTED
+        return AuthorityMessage(
+            id=authority,
+            state=state,
+            root_sha256=fingerprint(known.root),
+            root_expire_time=timestamp(round(known.root.not_valid_after_utc.timestamp() * 1e9)),
+            intermediate_expire_time=timestamp(round(known.issuer.not_valid_after_utc.timestamp() * 1e9)),
+            jwt_key_id=known.record.jwt_key_id,
+            external=known.external,
+            create_time=known.record.create_time,
+            live_certificates=self.view.live.count(self._clock.time_ns(), authority),
+        )
+
+    def _trust_changed(self, revision: int) -> None:
+        self.member.trust_changed()
+        for certificate in self._own:
+            certificate.trust_changed()
+        self.operator.trust_changed()
+        self.watchers.wake(revision)
+        self.rotator.look()
+
+
+async def open_identity(
+    store: Store,
+    fetcher: BundleFetcher,
+    config: IdentityConfig,
+    *,
+    host: str,
+    names: Sequence[str],
+    clock: Clock,
+    random_bytes: Callable[[int], bytes],
+) -> Identity:
+    """Opens identity and starts it: see Identity.
+
+    Raises:
+        ConfigError: the keys cannot be opened, or the configuration does not fit the store.
+        StoreUnavailable: nothing can be written.
+        OSError: the local operator's directory cannot be written.
+    """
+    opened = await open_view(store, config, clock=clock, random_bytes=random_bytes)
+    try:
+        identity = Identity(opened, fetcher, config, host=host, names=names, clock=clock, random_bytes=random_bytes)
+        await identity.start()
+    except BaseException:
+        await opened.close()
+        raise
+    return identity

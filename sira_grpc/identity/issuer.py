@@ -1,0 +1,268 @@
+"""The issuer: certificates and tokens for those who are entitled to them, each certificate with a record of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from cryptography import x509
+from google.protobuf.timestamp_pb2 import Timestamp
+from sira.identity.v1.certificate_pb2 import Certificate
+from sira.identity.v1.join_token_pb2 import JoinToken
+
+from sira_grpc.clock import Clock
+from sira_grpc.commits import Commits
+from sira_grpc.errors import FieldViolation, InvalidField
+from sira_grpc.identity import names
+from sira_grpc.identity.authority import Authority
+from sira_grpc.identity.callers import Caller
+from sira_grpc.identity.entitlement import Entitlement
+from sira_grpc.identity.forge import Forge, general_names
+from sira_grpc.identity.join_tokens import JoinTokens
+from sira_grpc.identity.keyring import Keyring
+from sira_grpc.identity.view import IdentityView
+from sira_grpc.store.api import ABSENT, Op, Put
+from sira_grpc.svid import jwt_svid, signing_request, x509_svid
+from sira_grpc.svid.signing_request import PublicKey, SigningRequest
+from sira_grpc.svid.spiffe_id import SpiffeId
+from sira_grpc.times import NANOS, duration, seconds, timestamp
+
+JWT_TTL = 300.0
+MAX_SUPERSEDED = 100
+"""Records that one renewal ends, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class IssuingTerms:
+    """How long certificates are valid.
+
+    Attributes:
+        ttl: seconds, where none is asked for.
+        max_ttl: seconds, at most.
+    """
+
+    ttl: float
+    max_ttl: float
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A certificate that was issued.
+
+    Attributes:
+        record: of it.
+        chain: the certificate and the intermediates below the root, DER.
+        renew_time: half of its life.
+    """
+
+    record: Certificate
+    chain: list[bytes]
+    renew_time: Timestamp
+
+
+@dataclass(slots=True)
+class Order:
+    """What is to be issued.
+
+    Attributes:
+        identity: whom it is for.
+        names: DNS names and IP addresses besides.
+        public_key: of its holder.
+        ttl: seconds.
+        requester: who asked.
+        supersedes: serial numbers of what its holder gives up for it.
+        join_token: name of the token that it is issued for; empty for none.
+        delegated: what its holder may have issued.
+        max_ttl: seconds that its holder may renew it with; None for what all may.
+    """
+
+    identity: SpiffeId
+    names: Sequence[str]
+    public_key: PublicKey
+    ttl: float
+    requester: str
+    supersedes: Sequence[str] = ()
+    join_token: str = ""
+    delegated: Sequence[str] = ()
+    max_ttl: float | None = None
+    more: Callable[[str], list[Op]] = field(default=lambda serial: [])
+    """Makes what is written together with the record, given its serial number."""
+
+
+class Issuer:
+    """Issues."""
+
+    def __init__(
+        self,
+        view: IdentityView,
+        commits: Commits,
+        keyring: Keyring,
+        forge: Forge,
+        tokens: JoinTokens,
+        entitlement: Entitlement,
+        terms: IssuingTerms,
+        clock: Clock,
+    ) -> None:
+        self._view = view
+        self._commits = commits
+        self._keyring = keyring
+        self._forge = forge
+        self._tokens = tokens
+        self._entitlement = entitlement
+        self._terms = terms
+        self._clock = clock
+        self.issued = 0
+
+    async def certificate(
+        self, csr: bytes, *, join_token: str, ttl: float | None, supersedes: str, caller: Caller | None, actor: str
+    ) -> Issued:
+        """Issues a certificate for a signing request.
+
+        Args:
+            csr: PKCS #10, DER.
+            join_token: secret of a token; empty where the caller's certificate is the ground.
+            ttl: seconds that are asked for; None for the default.
+            supersedes: serial number of what is given up for it; empty for nothing, or the caller's own.
+            caller: who asks; None if it has no identity.
+            actor: the same, for the record.
+
+        Raises:
+            InvalidField: the request is malformed.
+            JoinTokenInvalid: the token is good for nothing.
+            IdentityNotAllowed, Unauthenticated: neither token nor caller is good for the identity.
+        """
+        token = self._tokens.find(join_token) if join_token else None  # before anything that costs more
+        request = _read(csr)
+        if token is not None:
+            self._entitlement.of_token(token, request.identity, request.dns_names)
+            return await self._for_token(request, token, ttl, actor)
+        self._entitlement.of_caller(caller, request.identity, request.dns_names)
+        assert caller is not None, "a caller without identity is entitled to nothing"
+        return await self._for_caller(request, caller, ttl, supersedes)
+
+    def jwt(
+        self, identity: str, audiences: Sequence[str], *, ttl: float, caller: Caller | None
+    ) -> tuple[str, SpiffeId, int]:
+        """Issues a JWT-SVID. Returns the token, whom it is for, and when it was issued in Unix seconds.
+
+        Args:
+            identity: whom it is for; empty for the caller.
+            audiences: whom it is to be shown to.
+            ttl: seconds.
+            caller: who asks; None if it has no identity.
+
+        Raises:
+            IdentityNotAllowed, Unauthenticated.
+        """
+        wanted = SpiffeId.parse(identity) if identity or caller is None else caller.identity
+        self._entitlement.of_caller(caller, wanted)
+        authority = self._keyring.issuing()
+        now = self._clock.time_ns() // NANOS
+        key_id = authority.record.jwt_key_id
+        return jwt_svid.sign(authority.jwt_key, key_id, wanted, audiences, now=now, ttl=round(ttl)), wanted, now
+
+    async def order(self, order: Order) -> Issued:
+        """Issues what was ordered, by whoever may order it, and returns once its record is durable."""
+        made: list[tuple[Authority, x509.Certificate, Certificate]] = []
+
+        def plan() -> list[Op]:
+            # Anew with each attempt: another authority may issue by now.
+            made[:] = [self._make(order)]
+            _, _, record = made[0]
+            key = names.certificate_key(record.serial)
+            ops: list[Op] = [Put(key, record.SerializeToString(), ABSENT), *order.more(record.serial)]
+            return ops + self._superseding(order.supersedes, record.serial)
+
+        await self._commits.run(self._commits.apply(plan))
+        self.issued += 1
+        authority, certificate, record = made[0]
+        life_ns = record.expire_time.ToNanoseconds() - record.issue_time.ToNanoseconds()
+        renew = timestamp(record.issue_time.ToNanoseconds() + life_ns // 2)
+        return Issued(record, [x509_svid.to_der(certificate), *authority.chain], renew)
+
+    async def _for_token(self, request: SigningRequest, token: JoinToken, ttl: float | None, actor: str) -> Issued:
+        granted = seconds(token.certificate_ttl) if token.HasField("certificate_ttl") else None
+        with self._tokens.use(token) as use_up:
+            return await self.order(
+                Order(
+                    request.identity,
+                    _names(request),
+                    request.public_key,
+                    self._ttl(ttl, granted),
+                    requester=actor,
+                    join_token=token.name,
+                    delegated=token.delegated,
+                    max_ttl=granted,
+                    more=use_up,
+                )
+            )
+
+    async def _for_caller(self, request: SigningRequest, caller: Caller, ttl: float | None, supersedes: str) -> Issued:
+        order = Order(request.identity, _names(request), request.public_key, 0.0, requester=caller.name)
+        given_up = self._view.certificates.get(supersedes)
+        if given_up is not None and given_up.value.identity == str(request.identity):
+            order.supersedes = [supersedes]
+        stored = self._view.certificates.get(caller.serial)
+        if stored is not None and request.identity == caller.identity:
+            held = stored.value
+            order.supersedes = [caller.serial]
+            order.join_token, order.delegated = held.join_token, held.delegated
+            order.max_ttl = seconds(held.max_ttl) if held.HasField("max_ttl") else None
+        order.ttl = self._ttl(ttl, order.max_ttl)
+        return await self.order(order)
+
+    def _make(self, order: Order) -> tuple[Authority, x509.Certificate, Certificate]:
+        authority = self._keyring.issuing()
+        now_ns = self._clock.time_ns()
+        alternatives = general_names(order.names)
+        certificate = self._forge.leaf(
+            authority, order.identity, alternatives, order.public_key, now_ns=now_ns, ttl=order.ttl
+        )
+        record = Certificate(
+            serial=x509_svid.serial_of(certificate),
+            identity=str(order.identity),
+            dns_names=[name.value for name in alternatives if isinstance(name, x509.DNSName)],
+            authority=authority.id,
+            issue_time=timestamp(now_ns),
+            expire_time=timestamp(round(certificate.not_valid_after_utc.timestamp()) * NANOS),
+            requester=order.requester,
+            join_token=order.join_token,
+            delegated=order.delegated,
+            max_ttl=None if order.max_ttl is None else duration(order.max_ttl),
+        )
+        return authority, certificate, record
+
+    def _superseding(self, serials: Sequence[str], by: str) -> list[Op]:
+        """Notes in the records of what was held that it was renewed.
+
+        Who shows it again never got what it was renewed with: that is given up as well.
+        """
+        left, ops = list(serials), dict[str, Op]()
+        while left and len(ops) < MAX_SUPERSEDED:
+            serial = left.pop()
+            stored = self._view.certificates.get(serial)
+            if stored is None or serial in ops:
+                continue
+            held = Certificate()
+            held.CopyFrom(stored.value)
+            held.superseded_by = by
+            ops[serial] = Put(names.certificate_key(serial), held.SerializeToString(), stored.revision)
+            if stored.value.superseded_by:
+                left.append(stored.value.superseded_by)
+        return list(ops.values())
+
+    def _ttl(self, asked: float | None, granted: float | None) -> float:
+        return min(asked or self._terms.ttl, self._terms.max_ttl, granted or self._terms.max_ttl)
+
+
+def _read(csr: bytes) -> SigningRequest:
+    try:
+        return signing_request.read(csr)
+    except ValueError as error:
+        raise InvalidField([FieldViolation("csr", str(error))]) from error
+
+
+def _names(request: SigningRequest) -> list[str]:
+    """The DNS names of a certificate: that of the service first, then those that were asked for."""
+    own = [request.identity.dns_name] if request.identity.dns_name else []
+    return list(dict.fromkeys([*own, *request.dns_names]))

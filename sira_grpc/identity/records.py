@@ -1,0 +1,167 @@
+"""The records of what was issued: listed, revoked, and forgotten some time after they expire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sira.identity.internal.v1.revocation_record_pb2 import RevocationRecord
+from sira.identity.v1.certificate_pb2 import Certificate
+
+from sira_grpc.clock import Clock
+from sira_grpc.commits import Commits, in_chunks
+from sira_grpc.identity import names
+from sira_grpc.identity.view import IdentityView
+from sira_grpc.pages import take_page
+from sira_grpc.store.api import MAX_OPS, Delete, Op, Put
+from sira_grpc.svid import spiffe_id
+from sira_grpc.svid.spiffe_id import SpiffeId
+from sira_grpc.times import NANOS, timestamp
+
+MAX_JWT_NS = 3600 * NANOS
+"""Longest validity of a JWT-SVID."""
+
+
+class Records:
+    """The commands on certificates that were issued.
+
+    Args:
+        view: of the store.
+        commits: writes.
+        clock: the time.
+        max_ttl: longest validity of a certificate, in seconds.
+
+    Attributes:
+        revoked: called when something was revoked; must not block.
+    """
+
+    def __init__(self, view: IdentityView, commits: Commits, clock: Clock, *, max_ttl: float) -> None:
+        self._view = view
+        self._commits = commits
+        self._clock = clock
+        self._max_ttl_ns = round(max_ttl * NANOS)
+        self.revoked: Callable[[], None] = lambda: None
+
+    async def page(
+        self, *, size: int, token: str, identity: str, join_token: str, live_only: bool
+    ) -> tuple[list[Certificate], str]:
+        """Lists records by serial number.
+
+        Args:
+            size, token: of the page.
+            identity: only those of identities that this pattern covers; empty for all.
+            join_token: only those issued for it; empty for all.
+            live_only: only those that count.
+
+        Raises:
+            InvalidPageToken.
+        """
+        now_ns = self._clock.time_ns()
+
+        def load(serial: str) -> Certificate | None:
+            stored = self._view.certificates.get(serial)
+            return stored.value if stored is not None else None
+
+        def matches(certificate: Certificate) -> bool:
+            return (
+                (not identity or spiffe_id.matches(identity, SpiffeId.parse(certificate.identity)))
+                and (not join_token or certificate.join_token == join_token)
+                and (not live_only or self._counts(certificate, now_ns))
+            )
+
+        query = f"certificates {identity} {join_token} {live_only}"
+        wanted = matches if identity or join_token or live_only else None
+        exact = identity if identity and spiffe_id.ANY not in identity else ""
+        serials = tuple(self._view.by_identity.get(exact, ())) if exact else self._view.certificates
+        return await take_page(serials, load, wanted, size=size, token=token, query=query)
+
+    async def revoke_serial(self, serial: str, *, cause: str, actor: str) -> int:
+        """Revokes one certificate, of which there need not be a record. Returns how many counted until then."""
+        serial = serial.lstrip("0") or "0"
+        now_ns = self._clock.time_ns()
+        counted = 0
+
+        def plan() -> list[Op]:
+            nonlocal counted
+            stored = self._view.certificates.get(serial)
+            forget_ns = now_ns + self._max_ttl_ns
+            ops: list[Op] = []
+            counted = 0
+            if stored is not None:
+                counted = int(self._counts(stored.value, now_ns))
+                forget_ns = stored.value.expire_time.ToNanoseconds()
+                ops += self._marking(serial, now_ns)
+            record = self._record(now_ns, forget_ns, cause, actor, serial=serial)
+            if stored is not None:
+                record.identity = stored.value.identity
+            return [*ops, Put(names.serial_revocation_key(serial), record.SerializeToString())]
+
+        await self._commits.run(self._commits.apply(plan))
+        self.revoked()
+        return counted
+
+    async def revoke_identity(self, identity: str, *, cause: str, actor: str) -> int:
+        """Revokes all that an identity was issued so far. Returns how many certificates counted until then."""
+        now_ns = self._clock.time_ns()
+        record = self._record(now_ns, now_ns + max(self._max_ttl_ns, MAX_JWT_NS), cause, actor, identity=identity)
+
+        async def command() -> int:
+            await self._commits.write([Put(names.identity_revocation_key(identity), record.SerializeToString())])
+            serials = tuple(self._view.by_identity.get(identity, ()))
+            stored = [self._view.certificates[serial].value for serial in serials]
+            counted = sum(self._counts(certificate, now_ns) for certificate in stored)
+            for start in range(0, len(serials), MAX_OPS):
+                chunk = serials[start : start + MAX_OPS]
+                await self._commits.apply(lambda chunk=chunk: [op for s in chunk for op in self._marking(s, now_ns)])  # type: ignore[misc]  # the default binds it
+            return counted
+
+        counted = await self._commits.run(command())
+        self.revoked()
+        return counted
+
+    async def sweep(self, *, before_ns: int) -> None:
+        """Forgets records of certificates that expired before a time, and revocations that refuse nothing any more."""
+        now_ns = self._clock.time_ns()
+        ops = [
+            Delete(names.certificate_key(serial))
+            for serial, stored in self._view.certificates.items()
+            if stored.value.expire_time.ToNanoseconds() < before_ns
+        ]
+        ops += [
+            Delete(names.serial_revocation_key(serial))
+            for serial, stored in self._view.revoked_serials.items()
+            if stored.value.forget_time.ToNanoseconds() < min(before_ns, now_ns)
+        ]
+        ops += [
+            Delete(names.identity_revocation_key(identity))
+            for identity, stored in self._view.revoked_identities.items()
+            if stored.value.forget_time.ToNanoseconds() < min(before_ns, now_ns)
+        ]
+        await in_chunks(self._commits.write, [[op] for op in ops], MAX_OPS)
+
+    def _marking(self, serial: str, now_ns: int) -> list[Op]:
+        """Notes in the record of a certificate that it is revoked; nothing where it is already, or is gone."""
+        stored = self._view.certificates.get(serial)
+        if stored is None or stored.value.HasField("revoke_time"):
+            return []
+        marked = Certificate()
+        marked.CopyFrom(stored.value)
+        marked.revoke_time.CopyFrom(timestamp(now_ns))
+        return [Put(names.certificate_key(serial), marked.SerializeToString(), stored.revision)]
+
+    @staticmethod
+    def _counts(certificate: Certificate, now_ns: int) -> bool:
+        ended = certificate.superseded_by or certificate.HasField("revoke_time")
+        return not ended and certificate.expire_time.ToNanoseconds() > now_ns
+
+    @staticmethod
+    def _record(
+        now_ns: int, forget_ns: int, cause: str, actor: str, *, serial: str = "", identity: str = ""
+    ) -> RevocationRecord:
+        return RevocationRecord(
+            serial=serial,
+            identity=identity,
+            revoke_time=timestamp(now_ns),
+            forget_time=timestamp(forget_ns),
+            cause=cause,
+            actor=actor,
+        )

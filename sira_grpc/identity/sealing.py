@@ -1,0 +1,139 @@
+"""Sealing: private keys are encrypted before they go to the store, with a key that is not in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+from sira_grpc.errors import ConfigError
+
+KEY_FILE = "encryption.key"
+KEY_BYTES = 32
+NONCE_BYTES = 12
+SALT_BYTES = 16
+MIN_PASSPHRASE = 12
+_SCRYPT = {"length": KEY_BYTES, "n": 2**15, "r": 8, "p": 1}
+_CHECK = b"sira identity"
+
+
+class Sealer:
+    """Encrypts and decrypts with AES-256-GCM. What was sealed for one purpose does not open for another.
+
+    Args:
+        key: 32 bytes.
+        random_bytes: unpredictable.
+        source: where the key came from, for the errors.
+    """
+
+    def __init__(self, key: bytes, random_bytes: Callable[[int], bytes], source: str) -> None:
+        self._cipher = AESGCM(key)
+        self._random_bytes = random_bytes
+        self._source = source
+
+    def seal(self, plain: bytes, purpose: str) -> bytes:
+        """Encrypts."""
+        nonce = self._random_bytes(NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, plain, purpose.encode())
+
+    def open(self, sealed: bytes, purpose: str) -> bytes:
+        """Decrypts.
+
+        Raises:
+            ConfigError: it was sealed with another key or for another purpose, or was changed since.
+        """
+        try:
+            return self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], purpose.encode())
+        except (InvalidTag, ValueError) as error:
+            raise ConfigError(
+                f"{self._source}: does not open the private keys in the store: it is another one, or they are damaged"
+            ) from error
+
+    def make_check(self) -> bytes:
+        """Returns what proves later that the key is the same."""
+        return self.seal(_CHECK, "check")
+
+    def check(self, proof: bytes) -> None:
+        """Makes sure that the key is the one that a proof was made with.
+
+        Raises:
+            ConfigError: it is another one.
+        """
+        self.open(proof, "check")
+
+
+def from_passphrase(passphrase: str, salt: bytes, random_bytes: Callable[[int], bytes]) -> Sealer:
+    """Returns the sealer of a passphrase: its key is derived with scrypt (RFC 7914), which takes some 100 ms.
+
+    Raises:
+        ConfigError: it is too short.
+    """
+    if len(passphrase) < MIN_PASSPHRASE:
+        raise ConfigError(f"identity.passphrase: must have at least {MIN_PASSPHRASE} characters")
+    return Sealer(Scrypt(salt=salt, **_SCRYPT).derive(passphrase.encode()), random_bytes, "identity.passphrase")
+
+
+def from_key_file(directory: Path, random_bytes: Callable[[int], bytes], *, create: bool) -> Sealer:
+    """Returns the sealer of the key file in a directory.
+
+    Args:
+        directory: made, with mode 0700, if it is missing.
+        random_bytes: unpredictable.
+        create: make the file if it is missing; otherwise that is an error, as what it sealed cannot be opened.
+
+    Raises:
+        ConfigError: it is missing, malformed, or can be read by others; or the directory can be written by others.
+    """
+    path = directory / KEY_FILE
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        check_private(directory)
+        if create and not path.exists():
+            _create(path, random_bytes(KEY_BYTES))
+        check_private(path)
+        key = bytes.fromhex(path.read_text(encoding="ascii").strip())
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"identity.dir: {path} is not there, and the private keys in the store are encrypted with it; "
+            "put it back, or name the folder that it is in"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"identity.dir: {path} cannot be used: {error}") from error
+    if len(key) != KEY_BYTES:
+        raise ConfigError(f"identity.dir: {path} must hold {KEY_BYTES} bytes in hex")
+    return Sealer(key, random_bytes, f"identity.dir: {path}")
+
+
+def check_private(path: Path) -> None:
+    """Makes sure that nobody but its owner may read or write a file or folder, and that the owner is this user.
+
+    Raises:
+        ConfigError: others may.
+        FileNotFoundError: it is not there.
+    """
+    status = path.stat()
+    if status.st_mode & 0o077:
+        mode = "700" if path.is_dir() else "600"
+        raise ConfigError(f"identity.dir: {path} is open to others (mode {status.st_mode & 0o777:o}): chmod {mode} it")
+    if status.st_uid not in (os.geteuid(), 0):
+        raise ConfigError(f"identity.dir: {path} belongs to another user (uid {status.st_uid}): chown it")
+
+
+def _create(path: Path, key: bytes) -> None:
+    """Writes the key so that it is there whole or not at all, and outlives a power cut."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "w", encoding="ascii") as file:
+        file.write(key.hex() + "\n")
+        file.flush()
+        os.fsync(handle)
+    draft.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,163 @@
+"""Trust: whom verifiers should believe, as one state that is built once for all who read or watch it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cryptography import x509
+from google.protobuf.duration_pb2 import Duration
+from sira.identity.v1.identity_service_pb2 import WatchTrustBundlesResponse
+from sira.identity.v1.trust_bundle_pb2 import TrustBundle
+
+from sira_grpc.clock import Clock
+from sira_grpc.errors import TrustDomainNotFound
+from sira_grpc.identity.authority import Authority
+from sira_grpc.identity.forge import CRL_HOURS, Forge
+from sira_grpc.identity.keyring import Keyring
+from sira_grpc.identity.view import IdentityView
+from sira_grpc.svid import bundle_document
+from sira_grpc.svid.jwt_svid import PublicKey
+from sira_grpc.times import NANOS
+
+CRL_NS = CRL_HOURS * 3600 * NANOS // 2
+"""Age at which revocation lists are made anew: half of their validity."""
+
+Revoked = list[tuple[str, int]]
+"""Serial numbers, and when they were revoked in Unix nanoseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrustState:
+    """What a watcher is sent.
+
+    Attributes:
+        revision: of the state.
+        message: a serialized WatchTrustBundlesResponse.
+        time_ns: when it was built.
+    """
+
+    revision: int
+    message: bytes
+    time_ns: int
+
+
+class Trust:
+    """The bundles and revocations of the view, in the forms in which they are needed."""
+
+    def __init__(
+        self, view: IdentityView, keyring: Keyring, forge: Forge, clock: Clock, *, refresh_hint: float
+    ) -> None:
+        self._view = view
+        self._keyring = keyring
+        self._forge = forge
+        self._clock = clock
+        self._hint = Duration(seconds=round(refresh_hint))
+        self._state: TrustState | None = None
+        self._building = asyncio.Lock()
+        self._roots: tuple[int, Mapping[str, Sequence[x509.Certificate]]] = (0, {})
+        self._jwt_keys: tuple[int, Mapping[str, Mapping[str, PublicKey]]] = (0, {})
+
+    @property
+    def revision(self) -> int:
+        """Revision of the last change."""
+        return self._view.trust_revision
+
+    @property
+    def roots_revision(self) -> int:
+        """Revision of the last change of the authorities."""
+        return self._view.roots_revision
+
+    @property
+    def trust_domain(self) -> str:
+        """The trust domain."""
+        assert self._view.domain is not None, "it is founded before anything is verified"
+        return self._view.domain.value.trust_domain
+
+    def bundle(self, trust_domain: str = "") -> TrustBundle:
+        """Returns a trust bundle: the own one, or a federated one.
+
+        Raises:
+            TrustDomainNotFound: there is none of that trust domain.
+        """
+        if trust_domain in ("", self.trust_domain):
+            return self._own_bundle()
+        stored = self._view.federated.get(trust_domain)
+        if stored is None:
+            raise TrustDomainNotFound(
+                f"there is no bundle of the trust domain {trust_domain}", metadata={"trust_domain": trust_domain}
+            )
+        return stored.value.bundle
+
+    def roots(self) -> Mapping[str, Sequence[x509.Certificate]]:
+        """Returns the roots that callers of the kernel are verified with: those of the own trust domain alone."""
+        if self._roots[0] != self.roots_revision:
+            roots = [authority.root for authority in self._keyring.trusted()]
+            self._roots = (self.roots_revision, {self.trust_domain: roots})
+        return self._roots[1]
+
+    def jwt_keys(self) -> Mapping[str, Mapping[str, PublicKey]]:
+        """Returns the keys that tokens of callers are verified with, by trust domain and key id."""
+        if self._jwt_keys[0] != self.roots_revision:
+            self._jwt_keys = (
+                self.roots_revision,
+                {self.trust_domain: dict(bundle_document.jwt_keys(self._own_bundle()))},
+            )
+        return self._jwt_keys[1]
+
+    def document(self) -> bytes:
+        """Returns the own bundle as a SPIFFE bundle document."""
+        return bundle_document.write(self._own_bundle())
+
+    async def state(self) -> TrustState:
+        """Returns the state as it is; built once for all who ask, in a thread: revocation lists may be long."""
+        async with self._building:
+            state, now_ns = self._state, self._clock.time_ns()
+            if state is None or state.revision != self.revision or now_ns - state.time_ns > CRL_NS:
+                state = self._state = await self._build(now_ns)
+            return state
+
+    async def _build(self, now_ns: int) -> TrustState:
+        revision = self.revision
+        issuing, trusted = self._keyring.issuing(), self._keyring.trusted()
+        revoked = self._revoked(now_ns)
+        crls = await asyncio.to_thread(self._crls, trusted, revoked, now_ns)
+        message = WatchTrustBundlesResponse(
+            revision=revision,
+            bundle=self._own_bundle(),
+            federated=[stored.value.bundle for _, stored in sorted(self._view.federated.items())],
+            issuing_authority=issuing.id,
+            crls=crls,
+        )
+        return TrustState(revision, message.SerializeToString(), now_ns)
+
+    def _crls(self, authorities: Sequence[Authority], revoked: Mapping[str, Revoked], now_ns: int) -> list[bytes]:
+        return [self._forge.crl(a, revoked[a.id], now_ns=now_ns) for a in authorities if a.id in revoked]
+
+    def _revoked(self, now_ns: int) -> dict[str, Revoked]:
+        """What is revoked and would otherwise be valid, by authority."""
+        serials = set(self._view.revoked_serials)
+        for identity in self._view.revoked_identities:
+            serials |= self._view.by_identity.get(identity, set())
+        found: dict[str, Revoked] = {}
+        for serial in serials:
+            stored = self._view.certificates.get(serial)
+            if stored is None or not stored.value.HasField("revoke_time"):
+                continue
+            if stored.value.expire_time.ToNanoseconds() > now_ns:
+                entry = (serial, stored.value.revoke_time.ToNanoseconds())
+                found.setdefault(stored.value.authority, []).append(entry)
+        return found
+
+    def _own_bundle(self) -> TrustBundle:
+        assert self._view.domain is not None, "it is founded before anything is verified"
+        domain = self._view.domain.value
+        authorities = self._keyring.trusted()
+        return TrustBundle(
+            trust_domain=domain.trust_domain,
+            x509_authorities=[authority.record.root for authority in authorities],
+            jwt_authorities=[authority.jwt_authority for authority in authorities],
+            sequence=domain.sequence,
+            refresh_hint=self._hint,
+        )

@@ -25,7 +25,7 @@ from sira_grpc.config import KernelConfig
 from sira_grpc.identity import gauges as identity_gauges
 from sira_grpc.identity.identity import Identity, open_identity
 from sira_grpc.identity.member import reached_names
-from sira_grpc.probes import make_prober
+from sira_grpc.probes import ProberIdentity, make_prober
 from sira_grpc.registry.gauges import expose
 from sira_grpc.registry.registry import Registry
 from sira_grpc.rpc.authority_servicer import AuthorityServicer
@@ -95,7 +95,9 @@ class Kernel:
         stack.push_async_callback(store.close)
         if config.identity.enabled:
             await self._open_identity(stack, store, telemetry)
-        prober = make_prober(Path(config.probes.tls_ca_file) if config.probes.tls_ca_file else None)
+        prober = make_prober(
+            Path(config.probes.tls_ca_file) if config.probes.tls_ca_file else None, self._prober_identity()
+        )
         stack.push_async_callback(prober.close)
         registry = Registry(
             store,
@@ -131,6 +133,10 @@ class Kernel:
             bundles = BundleServer(config.bundle_address, identity.trust.document, identity.member.chain_and_key)
             stack.push_async_callback(bundles.stop)
             self.bundle_address = await bundles.start()
+
+    def _prober_identity(self) -> ProberIdentity | None:
+        identity = self.identity
+        return None if identity is None else ProberIdentity(identity.trust.trust_domain, identity.member.read)
 
     async def _serve(self, stack: AsyncExitStack, store: Store, registry: Registry, telemetry: Telemetry) -> None:
         config = self.config

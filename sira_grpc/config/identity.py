@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Annotated
 
@@ -14,6 +15,8 @@ from sira_grpc.errors import ConfigError
 MIN_TTL = 60
 """Shortest validity of a certificate, in seconds: shorter ones would be renewed all the time."""
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
+_LABEL = r"[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?"
+_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
 CertificateTtl = Annotated[float, Meta(ge=MIN_TTL, le=86_400 * 30)]
 """Validity of a certificate in seconds, 1 minute to 30 days."""
 
@@ -75,6 +78,9 @@ class IdentityConfig(Section, frozen=True):
             raise ConfigError("identity.trust_domain: must be 1 to 255 of a-z, 0-9, dot, dash and underscore")
         if not self.dir:
             raise ConfigError("identity.dir: must not be empty")
+        for index, name in enumerate(self.names):
+            if not _NAME.fullmatch(name) and not _is_ip(name):
+                raise ConfigError(f"identity.names[{index}]: {name!r} is neither a DNS name nor an IP address")
         self._check_upstream()
         self._check_times()
         if self.bundle_address:
@@ -96,3 +102,11 @@ class IdentityConfig(Section, frozen=True):
             raise ConfigError("identity.intermediate_ttl: must be at least twice max_certificate_ttl")
         if self.root_ttl < 2 * self.intermediate_ttl:
             raise ConfigError("identity.root_ttl: must be at least twice intermediate_ttl")
+
+
+def _is_ip(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -37,6 +37,8 @@ class KernelConfig(Section, frozen=True):
         """Checks what spans sections."""
         if self.identity.enabled and self.server.tls.enabled:
             raise ConfigError("server.tls.cert_file: must be empty with identity.enabled; the kernel makes its own")
+        if self.identity.enabled and self.authorization.anonymous == "write":
+            raise ConfigError("authorization.anonymous: must not be write with identity: everybody could issue any")
         if not self.identity.enabled and not self.server.tls.enabled:
             self.server.check_plaintext()
 

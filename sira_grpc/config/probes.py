@@ -13,4 +13,7 @@ class ProbesConfig(Section, frozen=True):
 
     Formula: endpoints x timeout / interval, if none of them answers: 5,000 x 2 s / 10 s = 1,000."""
     tls_ca_file: str = ""
-    """PEM file of the authorities that probed endpoints are verified with. Default empty: those of the system."""
+    """PEM file of the authorities that probed endpoints are verified with. Default empty: those of the system.
+
+    Without it, and with identity, gRPC checks with TLS show the kernel's certificate, and want one of the endpoint's
+    own service."""

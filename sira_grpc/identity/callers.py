@@ -116,11 +116,7 @@ class Callers:
         """
         if self._clock.time_ns() > caller.not_after_ns:
             raise CredentialExpired(f"what {caller.name} showed has expired", metadata={"identity": caller.name})
-        revoked = caller.serial in self._view.revoked_serials
-        if not revoked and self._view.revoked_identities:
-            stored = self._view.revoked_identities.get(caller.name)
-            revoked = stored is not None and caller.issued_ns <= stored.value.revoke_time.ToNanoseconds()
-        if revoked:
+        if self._view.revoked(caller.name, caller.serial, caller.issued_ns):
             raise CredentialRevoked(f"what {caller.name} showed was revoked", metadata={"identity": caller.name})
 
     def _verify_certificate(self, leaf: bytes, chain: bytes) -> Caller:

@@ -146,6 +146,7 @@ class Founder:
             meant = "a passphrase" if salt else "the key file in identity.dir, not a passphrase"
             raise ConfigError(f"identity.passphrase: the private keys in the store are encrypted with {meant}")
         directory = Path(self._config.dir)
+        sealing.prepare(directory)
         if passphrase:
             return sealing.from_passphrase(passphrase, salt, self._random_bytes)
         return sealing.from_key_file(directory, self._random_bytes, create=create)

@@ -66,6 +66,7 @@ class Identity:
         self.founded = opened.founded
         self.trust = Trust(view, keyring, forge, clock, refresh_hint=config.bundle_refresh_hint)
         self.watchers = Watchers(self.trust, clock)
+        self.trust.watching = lambda: len(self.watchers)
         self.callers = Callers(view, self.trust, clock, clock_skew=config.clock_skew)
         self.tokens = JoinTokens(view, commits, keyring, trust_domain=domain, clock=clock, random_bytes=random_bytes)
         self.records = Records(view, commits, clock, max_ttl=config.max_certificate_ttl)

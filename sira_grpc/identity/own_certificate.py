@@ -58,6 +58,8 @@ class OwnCertificate:
         self._ttl = ttl
         self._install = install
         self._authority = ""
+        self._serial = ""
+        self._issued_ns = 0
         self._renew_ns = 0
         self._wake = asyncio.Event()
 
@@ -77,12 +79,14 @@ class OwnCertificate:
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         await self._install(x509_svid.to_pem([x509_svid.read_der(der) for der in issued.chain]), private)
-        self._authority, self._renew_ns = issued.record.authority, issued.renew_time.ToNanoseconds()
+        self._authority, self._serial = issued.record.authority, issued.record.serial
+        self._issued_ns, self._renew_ns = issued.record.issue_time.ToNanoseconds(), issued.renew_time.ToNanoseconds()
 
     def trust_changed(self) -> None:
-        """Has it renewed if another authority issues now."""
+        """Has it renewed if another authority issues now, or it was revoked: the kernel cannot be without it."""
         assert self._view.domain is not None, "trust has changed, so there is some"
-        if self._view.domain.value.issuing != self._authority:
+        revoked = self._view.revoked(str(self.identity), self._serial, self._issued_ns)
+        if revoked or self._view.domain.value.issuing != self._authority:
             self._wake.set()
 
     async def run(self) -> None:

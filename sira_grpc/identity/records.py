@@ -120,23 +120,22 @@ class Records:
 
     async def sweep(self, *, before_ns: int) -> None:
         """Forgets records of certificates that expired before a time, and revocations that refuse nothing any more."""
-        now_ns = self._clock.time_ns()
-        ops = [
-            Delete(names.certificate_key(serial))
-            for serial, stored in self._view.certificates.items()
-            if stored.value.expire_time.ToNanoseconds() < before_ns
-        ]
+        over = self._view.expired(before_ns)
+        ops: list[Op] = [Delete(names.certificate_key(serial)) for serial in over]
         ops += [
             Delete(names.serial_revocation_key(serial))
             for serial, stored in self._view.revoked_serials.items()
-            if stored.value.forget_time.ToNanoseconds() < min(before_ns, now_ns)
+            if stored.value.forget_time.ToNanoseconds() < before_ns
         ]
         ops += [
             Delete(names.identity_revocation_key(identity))
             for identity, stored in self._view.revoked_identities.items()
-            if stored.value.forget_time.ToNanoseconds() < min(before_ns, now_ns)
+            if stored.value.forget_time.ToNanoseconds() < before_ns
         ]
-        await in_chunks(self._commits.write, [[op] for op in ops], MAX_OPS)
+        try:
+            await in_chunks(self._commits.write, [[op] for op in ops], MAX_OPS)
+        finally:
+            self._view.expire(over)  # those whose records are still there
 
     def _marking(self, serial: str, now_ns: int) -> list[Op]:
         """Notes in the record of a certificate that it is revoked; nothing where it is already, or is gone."""

@@ -27,6 +27,8 @@ RETIRING = RotationStage.ROTATION_STAGE_RETIRING
 RETRY_SECONDS = 0.5
 RECONNECT_SECONDS = 5.0
 """How long after its start a member waits for watchers to come back, before it takes them for gone."""
+MIN_LOOK_SECONDS = 0.05
+"""Between two looks: when thousands follow at once, each of them is a reason to look, and a look counts them all."""
 LOOK_SECONDS = 1.0
 """How often it is looked whether a stage may end, beyond the moments at which something that it waits for happened."""
 
@@ -164,6 +166,7 @@ class Rotator:
                     delay = RETRY_SECONDS
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), delay)
+            await asyncio.sleep(MIN_LOOK_SECONDS)
 
     async def _go_on(self) -> None:
         stage = self._rotation().value.stage

@@ -81,17 +81,15 @@ def from_key_file(directory: Path, random_bytes: Callable[[int], bytes], *, crea
     """Returns the sealer of the key file in a directory.
 
     Args:
-        directory: made, with mode 0700, if it is missing.
+        directory: where it is; see prepare().
         random_bytes: unpredictable.
         create: make the file if it is missing; otherwise that is an error, as what it sealed cannot be opened.
 
     Raises:
-        ConfigError: it is missing, malformed, or can be read by others; or the directory can be written by others.
+        ConfigError: it is missing, malformed, or can be read by others.
     """
     path = directory / KEY_FILE
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        check_private(directory)
         if create and not path.exists():
             _create(path, random_bytes(KEY_BYTES))
         check_private(path)
@@ -106,6 +104,19 @@ def from_key_file(directory: Path, random_bytes: Callable[[int], bytes], *, crea
     if len(key) != KEY_BYTES:
         raise ConfigError(f"identity.dir: {path} must hold {KEY_BYTES} bytes in hex")
     return Sealer(key, random_bytes, f"identity.dir: {path}")
+
+
+def prepare(directory: Path) -> None:
+    """Makes a directory, with mode 0700, if it is missing.
+
+    Raises:
+        ConfigError: it cannot be made, or others may read or write it.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        check_private(directory)
+    except OSError as error:
+        raise ConfigError(f"identity.dir: {directory} cannot be used: {error}") from error
 
 
 def check_private(path: Path) -> None:

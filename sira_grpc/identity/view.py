@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -69,6 +70,7 @@ class IdentityView:
         self.roots_revision = 0
         self._revocation_keys: dict[str, tuple[str, str]] = {}
         self._federated_keys: dict[str, str] = {}
+        self._expiries: list[tuple[int, str]] = []
         self._progress = Progress()
         self._appliers: dict[str, Callable[[str, Change], None]] = {
             names.AUTHORITIES: self._apply_authority,
@@ -103,6 +105,36 @@ class IdentityView:
             self.trust_revision = commit.revision
             for hook in self.trust_changed:
                 hook(commit.revision)
+
+    def revoked(self, identity: str, serial: str, issued_ns: int) -> bool:
+        """Whether something that was issued is revoked.
+
+        Args:
+            identity: whom it is for.
+            serial: serial number of a certificate; empty for a token.
+            issued_ns: when it was issued, in Unix nanoseconds.
+        """
+        if serial in self.revoked_serials:
+            return True
+        stored = self.revoked_identities.get(identity) if self.revoked_identities else None
+        return stored is not None and issued_ns <= stored.value.revoke_time.ToNanoseconds()
+
+    def expired(self, before_ns: int) -> list[str]:
+        """Returns the serial numbers of the records of certificates that expired before a time, and forgets them here.
+
+        Who does not get to delete the records puts them back with expire().
+        """
+        found = []
+        while self._expiries and self._expiries[0][0] < before_ns:
+            found.append(heapq.heappop(self._expiries)[1])
+        return [serial for serial in found if serial in self.certificates]
+
+    def expire(self, serials: Iterable[str]) -> None:
+        """Has the records found by expired()."""
+        for serial in serials:
+            stored = self.certificates.get(serial)
+            if stored is not None:
+                heapq.heappush(self._expiries, (stored.value.expire_time.ToNanoseconds(), serial))
 
     async def caught_up(self, revision: int) -> None:
         """Returns once everything up to a revision is in the view.
@@ -167,7 +199,10 @@ class IdentityView:
                 if not serials:
                     del self.by_identity[gone.value.identity]
             return
+        new = serial not in self.certificates
         self.certificates[serial] = stored
+        if new:
+            self.expire([serial])
         self.by_identity.setdefault(stored.value.identity, set()).add(serial)
         self.live.note(stored.value, stored.value.expire_time.ToNanoseconds())
 

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from sira_grpc.probes.dispatch import make_prober
+from sira_grpc.probes.trust import ProberIdentity
 
-__all__ = ["make_prober"]
+__all__ = ["ProberIdentity", "make_prober"]

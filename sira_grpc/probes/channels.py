@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2
 from sira.registry.v1.endpoint_pb2 import Endpoint
 
 from sira_grpc.probes.dialing import host_port, is_ip
+from sira_grpc.probes.trust import GrpcTrust
 
 _OPTIONS = (
     ("grpc.enable_http_proxy", 0),
@@ -33,12 +34,14 @@ class Target:
     address: str
     port: int
     tls: bool
+    server_name: str = ""
+    """The name that the certificate must carry; empty for the address."""
 
     @classmethod
-    def of(cls, endpoint: Endpoint) -> Target:
+    def of(cls, endpoint: Endpoint, server_name: str = "") -> Target:
         """Returns the target of an endpoint with a gRPC check."""
         check = endpoint.health_check.grpc
-        return cls(endpoint.addresses[0], check.port or endpoint.port, check.tls)
+        return cls(endpoint.addresses[0], check.port or endpoint.port, check.tls, server_name if check.tls else "")
 
     def __str__(self) -> str:
         """As gRPC takes it."""
@@ -98,10 +101,13 @@ class Channels:
 
     Retiring on failure makes the next probe connect anew: no reconnect back-off hides a recovery, nothing reconnects
     in the background, and a connection that is dead without knowing does not hide that new ones work.
+
+    Args:
+        trust: for those with TLS.
     """
 
-    def __init__(self, credentials: grpc.ChannelCredentials) -> None:
-        self._credentials = credentials
+    def __init__(self, trust: GrpcTrust) -> None:
+        self._trust = trust
         self._connections: dict[Target, Connection] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -111,11 +117,11 @@ class Channels:
 
     def has(self, endpoint: Endpoint) -> bool:
         """Says whether there is a connection that `get` would return."""
-        return Target.of(endpoint) in self._connections
+        return self._target(endpoint) in self._connections
 
     def get(self, endpoint: Endpoint) -> Connection:
         """Returns the connection for an endpoint, which keeps it until it is released."""
-        target = Target.of(endpoint)
+        target = self._target(endpoint)
         connection = self._connections.get(target)
         if connection is None:
             connection = self._connections[target] = Connection(target, self._open(target), self._close_channel)
@@ -130,7 +136,7 @@ class Channels:
 
     def release(self, endpoint: Endpoint) -> None:
         """Keeps nothing for an endpoint any more."""
-        connection = self._connections.get(Target.of(endpoint))
+        connection = self._connections.get(self._target(endpoint))
         if connection is not None:
             connection.users.discard(endpoint.name)
             if not connection.users:
@@ -142,9 +148,13 @@ class Channels:
             self.retire(connection)
         await asyncio.gather(*self._closing)
 
+    def _target(self, endpoint: Endpoint) -> Target:
+        return Target.of(endpoint, self._trust.server_name(endpoint) if endpoint.health_check.grpc.tls else "")
+
     def _open(self, target: Target) -> grpc.aio.Channel:
         if target.tls:
-            return grpc.aio.secure_channel(str(target), self._credentials, options=_OPTIONS)
+            named = [("grpc.ssl_target_name_override", target.server_name)] if target.server_name else []
+            return grpc.aio.secure_channel(str(target), self._trust.credentials(), options=[*_OPTIONS, *named])
         return grpc.aio.insecure_channel(str(target), options=_OPTIONS)
 
     def _close_channel(self, channel: grpc.aio.Channel) -> None:

@@ -15,6 +15,7 @@ from sira.registry.v1.health_check_pb2 import HealthState
 from sira_grpc.probes.causes import bad, connection_failed, no_answer
 from sira_grpc.probes.channels import Channels, Connection, Target
 from sira_grpc.probes.dialing import Dialer
+from sira_grpc.probes.trust import GrpcTrust
 from sira_grpc.registry.probe_api import ProbeResult, probe_timeout
 
 _STATES = {
@@ -44,11 +45,16 @@ _OWN_LIMIT = os.strerror(errno.EMFILE).lower()
 
 
 class GrpcProbe:
-    """Asks servers by grpc.health.v1, over connections that are kept."""
+    """Asks servers by grpc.health.v1, over connections that are kept.
 
-    def __init__(self, dialer: Dialer, credentials: grpc.ChannelCredentials) -> None:
+    Args:
+        dialer: opens connections to see whether that is possible.
+        trust: for those with TLS.
+    """
+
+    def __init__(self, dialer: Dialer, trust: GrpcTrust) -> None:
         self._dialer = dialer
-        self._channels = Channels(credentials)
+        self._channels = Channels(trust)
 
     async def probe(self, endpoint: Endpoint) -> ProbeResult:
         """See Prober."""

@@ -10,6 +10,7 @@ from sira.registry.v1.endpoint_pb2 import Endpoint
 from sira.registry.v1.health_check_pb2 import GrpcCheck, HealthCheck
 
 from sira_grpc.probes.channels import Channels, Target
+from sira_grpc.probes.trust import RootsTrust, TrustRoots
 from tests.unit.probes.probe_servers import endpoint, grpc_server
 
 
@@ -19,7 +20,7 @@ def at(name: str, *, port: int = 80, tls: bool = False, address: str = "192.0.2.
 
 @pytest.fixture
 async def channels() -> AsyncIterator[Channels]:
-    made = Channels(grpc.ssl_channel_credentials())
+    made = Channels(RootsTrust(TrustRoots.load(None)))
     yield made
     await made.close()
     assert len(made) == 0

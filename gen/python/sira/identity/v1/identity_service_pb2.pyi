@@ -313,10 +313,11 @@ class WatchTrustBundlesResponse(_message.Message):
     FEDERATED_FIELD_NUMBER: _builtins.int
     ISSUING_AUTHORITY_FIELD_NUMBER: _builtins.int
     CRLS_FIELD_NUMBER: _builtins.int
+    RENEW_WITHIN_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """Revision of the state that this is."""
     issuing_authority: _builtins.str
-    """Id of the authority that issues now. When it changes, renew at once."""
+    """Id of the authority that issues now. When it changes, renew, within renew_within."""
     @_builtins.property
     def bundle(self) -> _trust_bundle_pb2.TrustBundle:
         """The kernel's own trust bundle."""
@@ -329,6 +330,12 @@ class WatchTrustBundlesResponse(_message.Message):
     def crls(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """Certificate revocation lists of the kernel's own trust domain, DER."""
 
+    @_builtins.property
+    def renew_within(self) -> _duration_pb2.Duration:
+        """When another authority issues: the time over which to spread renewals, each at a random moment of it, so that a
+        large fleet does not renew at once. Absent means at once.
+        """
+
     def __init__(
         self,
         *,
@@ -337,10 +344,11 @@ class WatchTrustBundlesResponse(_message.Message):
         federated: _abc.Iterable[_trust_bundle_pb2.TrustBundle] | None = ...,
         issuing_authority: _builtins.str = ...,
         crls: _abc.Iterable[_builtins.bytes] | None = ...,
+        renew_within: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "renew_within", b"renew_within"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "crls", b"crls", "federated", b"federated", "issuing_authority", b"issuing_authority", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "crls", b"crls", "federated", b"federated", "issuing_authority", b"issuing_authority", "renew_within", b"renew_within", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import uvloop
 
 from bench.figures import Report
-from bench.identity import fleet, floor, handshakes, issuing, kernel, renewing, rotation
+from bench.identity import floor, handshakes, issuing, kernel, renewing, rotation
 
 Part = Callable[[Report, kernel.IdentityKernel, floor.Floor, Path], Awaitable[None]]
 
@@ -34,7 +34,6 @@ async def main(chosen: list[str]) -> bool:
             folder = Path(made)
             running = await kernel.launch(folder, SETTINGS)
             try:
-                await fleet.write_member(running, folder / "floor")
                 beside = await floor.launch(folder / "floor", running.operator())
                 try:
                     await part(report, running, beside, folder)

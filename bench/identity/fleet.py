@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -12,7 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from sira.identity.v1.identity_service_pb2 import IssueCertificateRequest, IssueCertificateResponse
 
 from bench.identity.kernel import TRUST_DOMAIN, IdentityKernel, channel, identity_stub
-from sira_grpc.svid import identity_directory, signing_request, x509_svid
+from sira_grpc.svid import signing_request, x509_svid
 from sira_grpc.svid.identity_directory import IdentityFiles
 from sira_grpc.svid.spiffe_id import SpiffeId
 
@@ -59,12 +58,3 @@ async def issue(kernel: IdentityKernel, numbers: Sequence[int], *, ttl: int = 0)
         return list(await asyncio.gather(*(one(number) for number in numbers)))
     finally:
         await asyncio.gather(*(each.close() for each in opened))
-
-
-async def write_member(kernel: IdentityKernel, folder: Path) -> None:
-    """Writes an identity directory for a server on loopback: what the floor serves with."""
-    key, csr = signing_request.make(SpiffeId(TRUST_DOMAIN, ("member", "floor")), ["localhost"])
-    opened = channel(kernel.address, kernel.operator())
-    issued = await identity_stub(opened).IssueCertificate(IssueCertificateRequest(csr=csr))
-    await opened.close()
-    await asyncio.to_thread(identity_directory.write, folder, files_of(key, issued))

@@ -13,7 +13,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest
 
 from bench.figures import Report, median
 from bench.identity.floor import Floor
-from bench.identity.kernel import OWN_CONNECTION, IdentityKernel
+from bench.identity.kernel import OPTIONS, IdentityKernel
 from bench.load import closed_loop
 
 ROUNDS = 5
@@ -54,7 +54,7 @@ def _connecting(
     address: str, credentials: grpc.ChannelCredentials, method: str, request: bytes
 ) -> Callable[[int], Awaitable[object]]:
     async def connect(number: int) -> None:
-        opened: Any = aio.secure_channel(address, credentials, [OWN_CONNECTION])
+        opened: Any = aio.secure_channel(address, credentials, OPTIONS)
         try:
             await asyncio.wait_for(opened.unary_unary(method)(request), 10)
         finally:

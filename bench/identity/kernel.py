@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from sira.identity.v1.identity_service_pb2_grpc import IdentityServiceAsyncStub
 
 TRUST_DOMAIN = "bench.sira"
-OWN_CONNECTION = ("grpc.use_local_subchannel_pool", 1)
+OPTIONS = (
+    ("grpc.use_local_subchannel_pool", 1),  # a connection for each channel
+    ("grpc.ssl_target_name_override", "localhost"),
+)
 
 
 @dataclass(slots=True)
@@ -87,7 +90,7 @@ def channel(address: str, files: IdentityFiles | None, roots: bytes = b"") -> ai
         credentials = grpc.ssl_channel_credentials(roots)
     else:
         credentials = grpc.ssl_channel_credentials(files.bundle, files.key, files.svid)
-    return aio.secure_channel(address, credentials, [OWN_CONNECTION])
+    return aio.secure_channel(address, credentials, OPTIONS)
 
 
 def identity_stub(opened: aio.Channel) -> IdentityServiceAsyncStub:

@@ -35,6 +35,7 @@ MIN_REFRESH_SECONDS = 10.0
 DEFAULT_REFRESH_SECONDS = 300.0
 MAX_REFRESH_SECONDS = 3600.0
 MAX_FEDERATED = 100
+MAX_NAME = 240
 AT_ONCE = 4
 """Endpoints that are asked at the same time."""
 
@@ -194,6 +195,10 @@ class Federation:
     def _check(self, trust_domain: str, document: bytes, endpoint: FederatedBundle) -> None:
         within = "federated_bundle."
         broken = []
+        if len(trust_domain) > MAX_NAME:
+            broken.append(
+                FieldViolation("trust_domain", f"must have at most {MAX_NAME} characters: files are named by it")
+            )
         if trust_domain == self._trust_domain:
             broken.append(FieldViolation("trust_domain", "must be another one than the kernel's own"))
         if bool(endpoint.endpoint_url) != bool(endpoint.endpoint_profile):

@@ -94,12 +94,13 @@ class Identity:
             StoreUnavailable: nothing can be written.
             OSError: the local operator's directory cannot be written.
         """
+        await self._upkeep.renew_intermediate()  # it may have expired while no member ran
         for certificate in self._own:
             await certificate.renew()
+        self.view.trust_changed.append(self._trust_changed)
         upstream = await self._opened.founder.changed_upstream(self._opened.sealer)
         if upstream is not None and self.view.rotation is None:
             await self.rotator.start(upstream)
-        self.view.trust_changed.append(self._trust_changed)
         self.watchers.advanced = self.rotator.look
         background = self._opened.background
         for certificate in self._own:

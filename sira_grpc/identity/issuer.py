@@ -12,7 +12,7 @@ from sira.identity.v1.join_token_pb2 import JoinToken
 
 from sira_grpc.clock import Clock
 from sira_grpc.commits import Commits
-from sira_grpc.errors import FieldViolation, InvalidField
+from sira_grpc.errors import CredentialRevoked, FieldViolation, InvalidField
 from sira_grpc.identity import names
 from sira_grpc.identity.authority import Authority
 from sira_grpc.identity.callers import Caller
@@ -70,6 +70,7 @@ class Order:
         public_key: of its holder.
         ttl: seconds.
         requester: who asked.
+        caller: the same, where the ground is what it showed; None for a token's bearer, and the kernel itself.
         supersedes: serial numbers of what its holder gives up for it.
         join_token: name of the token that it is issued for; empty for none.
         delegated: what its holder may have issued.
@@ -81,6 +82,7 @@ class Order:
     public_key: PublicKey
     ttl: float
     requester: str
+    caller: Caller | None = None
     supersedes: Sequence[str] = ()
     join_token: str = ""
     delegated: Sequence[str] = ()
@@ -152,9 +154,10 @@ class Issuer:
             caller: who asks; None if it has no identity.
 
         Raises:
+            InvalidField: it is for no SPIFFE ID.
             IdentityNotAllowed, Unauthenticated.
         """
-        wanted = SpiffeId.parse(identity) if identity or caller is None else caller.identity
+        wanted = caller.identity if caller is not None and not identity else _parse(identity)
         self._entitlement.of_caller(caller, wanted)
         authority = self._keyring.issuing()
         now = self._clock.time_ns() // NANOS
@@ -166,7 +169,8 @@ class Issuer:
         made: list[tuple[Authority, x509.Certificate, Certificate]] = []
 
         def plan() -> list[Op]:
-            # Anew with each attempt: another authority may issue by now.
+            # Anew with each attempt: another authority may issue by now, or the caller be revoked.
+            self._check(order.caller)
             made[:] = [self._make(order)]
             _, _, record = made[0]
             key = names.certificate_key(record.serial)
@@ -182,23 +186,26 @@ class Issuer:
 
     async def _for_token(self, request: SigningRequest, token: JoinToken, ttl: float | None, actor: str) -> Issued:
         granted = seconds(token.certificate_ttl) if token.HasField("certificate_ttl") else None
-        with self._tokens.use(token) as use_up:
-            return await self.order(
-                Order(
-                    request.identity,
-                    _names(request),
-                    request.public_key,
-                    self._ttl(ttl, granted),
-                    requester=actor,
-                    join_token=token.name,
-                    delegated=token.delegated,
-                    max_ttl=granted,
-                    more=use_up,
-                )
-            )
+        order = Order(
+            request.identity,
+            _names(request),
+            request.public_key,
+            self._ttl(ttl, granted),
+            requester=actor,
+            join_token=token.name,
+            delegated=token.delegated,
+            max_ttl=granted,
+        )
+
+        async def command() -> Issued:
+            with self._tokens.use(token) as order.more:
+                return await self.order(order)
+
+        # To its end even if the caller goes away: the use stays reserved until it is written.
+        return await self._commits.run(command())
 
     async def _for_caller(self, request: SigningRequest, caller: Caller, ttl: float | None, supersedes: str) -> Issued:
-        order = Order(request.identity, _names(request), request.public_key, 0.0, requester=caller.name)
+        order = Order(request.identity, _names(request), request.public_key, 0.0, caller.name, caller)
         given_up = self._view.certificates.get(supersedes)
         if given_up is not None and given_up.value.identity == str(request.identity):
             order.supersedes = [supersedes]
@@ -232,6 +239,10 @@ class Issuer:
         )
         return authority, certificate, record
 
+    def _check(self, caller: Caller | None) -> None:
+        if caller is not None and self._view.revoked(caller.name, caller.serial, caller.issued_ns):
+            raise CredentialRevoked(f"what {caller.name} showed was revoked", metadata={"identity": caller.name})
+
     def _superseding(self, serials: Sequence[str], by: str) -> list[Op]:
         """Notes in the records of what was held that it was renewed.
 
@@ -253,6 +264,13 @@ class Issuer:
 
     def _ttl(self, asked: float | None, granted: float | None) -> float:
         return min(asked or self._terms.ttl, self._terms.max_ttl, granted or self._terms.max_ttl)
+
+
+def _parse(identity: str) -> SpiffeId:
+    try:
+        return SpiffeId.parse(identity)
+    except ValueError as error:
+        raise InvalidField([FieldViolation("identity", str(error))]) from error
 
 
 def _read(csr: bytes) -> SigningRequest:

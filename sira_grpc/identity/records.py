@@ -9,6 +9,7 @@ from sira.identity.v1.certificate_pb2 import Certificate
 
 from sira_grpc.clock import Clock
 from sira_grpc.commits import Commits, in_chunks
+from sira_grpc.errors import FieldViolation, InvalidField
 from sira_grpc.identity import names
 from sira_grpc.identity.view import IdentityView
 from sira_grpc.pages import take_page
@@ -29,9 +30,6 @@ class Records:
         commits: writes.
         clock: the time.
         max_ttl: longest validity of a certificate, in seconds.
-
-    Attributes:
-        revoked: called when something was revoked; must not block.
     """
 
     def __init__(self, view: IdentityView, commits: Commits, clock: Clock, *, max_ttl: float) -> None:
@@ -39,7 +37,6 @@ class Records:
         self._commits = commits
         self._clock = clock
         self._max_ttl_ns = round(max_ttl * NANOS)
-        self.revoked: Callable[[], None] = lambda: None
 
     async def page(
         self, *, size: int, token: str, identity: str, join_token: str, live_only: bool
@@ -54,7 +51,10 @@ class Records:
 
         Raises:
             InvalidPageToken.
+            InvalidField: identity is no pattern of SPIFFE IDs.
         """
+        if identity:
+            _check("identity", spiffe_id.check_pattern, identity)
         now_ns = self._clock.time_ns()
 
         def load(serial: str) -> Certificate | None:
@@ -96,26 +96,37 @@ class Records:
             return [*ops, Put(names.serial_revocation_key(serial), record.SerializeToString())]
 
         await self._commits.run(self._commits.apply(plan))
-        self.revoked()
         return counted
 
     async def revoke_identity(self, identity: str, *, cause: str, actor: str) -> int:
-        """Revokes all that an identity was issued so far. Returns how many certificates counted until then."""
-        now_ns = self._clock.time_ns()
-        record = self._record(now_ns, now_ns + max(self._max_ttl_ns, MAX_JWT_NS), cause, actor, identity=identity)
+        """Revokes all that an identity was issued so far. Returns how many certificates counted until then.
+
+        Raises:
+            InvalidField: it is no SPIFFE ID.
+        """
+        _check("identity", SpiffeId.parse, identity)
 
         async def command() -> int:
-            await self._commits.write([Put(names.identity_revocation_key(identity), record.SerializeToString())])
-            serials = tuple(self._view.by_identity.get(identity, ()))
-            stored = [self._view.certificates[serial].value for serial in serials]
-            counted = sum(self._counts(certificate, now_ns) for certificate in stored)
-            for start in range(0, len(serials), MAX_OPS):
-                chunk = serials[start : start + MAX_OPS]
-                await self._commits.apply(lambda chunk=chunk: [op for s in chunk for op in self._marking(s, now_ns)])  # type: ignore[misc]  # the default binds it
-            return counted
+            # From here on nothing is issued to who shows what is revoked, and what was planned before was issued before
+            # and is in the store first: nobody renews out of it.
+            self._view.revoking.add(identity)
+            try:
+                return await self._revoke_identity(identity, self._clock.time_ns(), cause, actor)
+            finally:
+                self._view.revoking.discard(identity)
 
-        counted = await self._commits.run(command())
-        self.revoked()
+        return await self._commits.run(command())
+
+    async def _revoke_identity(self, identity: str, now_ns: int, cause: str, actor: str) -> int:
+        record = self._record(now_ns, now_ns + max(self._max_ttl_ns, MAX_JWT_NS), cause, actor, identity=identity)
+        await self._commits.write([Put(names.identity_revocation_key(identity), record.SerializeToString())])
+        stored = {serial: self._view.certificates[serial].value for serial in self._view.by_identity.get(identity, ())}
+        # A join token may have brought it back since.
+        serials = [serial for serial, held in stored.items() if held.issue_time.ToNanoseconds() <= now_ns]
+        counted = sum(self._counts(stored[serial], now_ns) for serial in serials)
+        for start in range(0, len(serials), MAX_OPS):
+            chunk = serials[start : start + MAX_OPS]
+            await self._commits.apply(lambda chunk=chunk: [op for s in chunk for op in self._marking(s, now_ns)])  # type: ignore[misc]  # the default binds it
         return counted
 
     async def sweep(self, *, before_ns: int) -> None:
@@ -164,3 +175,10 @@ class Records:
             cause=cause,
             actor=actor,
         )
+
+
+def _check(field: str, rule: Callable[[str], object], text: str) -> None:
+    try:
+        rule(text)
+    except ValueError as error:
+        raise InvalidField([FieldViolation(field, str(error))]) from error

@@ -146,17 +146,18 @@ class Trust:
 
     def _revoked(self, now_ns: int) -> dict[str, Revoked]:
         """What is revoked and would otherwise be valid, by authority."""
-        serials = set(self._view.revoked_serials)
-        for identity in self._view.revoked_identities:
-            serials |= self._view.by_identity.get(identity, set())
+        # By the revocations themselves: the records are marked only after them.
+        times = {s: revoked.value.revoke_time.ToNanoseconds() for s, revoked in self._view.revoked_serials.items()}
+        for identity, revoked in self._view.revoked_identities.items():
+            time_ns = revoked.value.revoke_time.ToNanoseconds()
+            for serial in self._view.by_identity.get(identity, ()):
+                if self._view.certificates[serial].value.issue_time.ToNanoseconds() <= time_ns:
+                    times[serial] = min(time_ns, times.get(serial, time_ns))
         found: dict[str, Revoked] = {}
-        for serial in serials:
+        for serial, time_ns in sorted(times.items()):
             stored = self._view.certificates.get(serial)
-            if stored is None or not stored.value.HasField("revoke_time"):
-                continue
-            if stored.value.expire_time.ToNanoseconds() > now_ns:
-                entry = (serial, stored.value.revoke_time.ToNanoseconds())
-                found.setdefault(stored.value.authority, []).append(entry)
+            if stored is not None and stored.value.expire_time.ToNanoseconds() > now_ns:
+                found.setdefault(stored.value.authority, []).append((serial, time_ns))
         return found
 
     def _own_bundle(self) -> TrustBundle:

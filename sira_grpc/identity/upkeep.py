@@ -64,14 +64,18 @@ class Upkeep:
             StoreUnavailable: nothing can be written now.
         """
         now_ns = self._clock.time_ns()
-        await self._renew_intermediate(now_ns / NANOS)
+        await self.renew_intermediate()
         await self._rotate_root(now_ns / NANOS)
         await self._records.sweep(before_ns=now_ns - self._retention_ns)
         await self._tokens.sweep(before_ns=now_ns - self._retention_ns)
 
-    async def _renew_intermediate(self, now: float) -> None:
-        """Of an external authority too, as far as that goes: a warning."""
-        authority = self._keyring.issuing()
+    async def renew_intermediate(self) -> None:
+        """Replaces the intermediate that issues if half of its life is over; warns where an external authority must.
+
+        Raises:
+            StoreUnavailable: nothing can be written now.
+        """
+        authority, now = self._keyring.issuing(), self._clock.time_ns() / NANOS
         if _lived(authority.issuer, now) < 1 / 2:
             return
         if authority.external:

@@ -46,9 +46,10 @@ class Token:
 
 
 class IdentityView:
-    """Everything by name. Changed only by load() and apply().
+    """Everything by name. Changed only by load() and apply(), but for what is under way.
 
     Attributes:
+        revoking: identities that are being revoked: what they show is refused before the store has it.
         trust_changed: called when something that verifiers need has changed, with the revision; must not block.
         trust_revision: of the last change of what verifiers need.
         roots_revision: of the last change of the authorities.
@@ -64,6 +65,7 @@ class IdentityView:
         self.live = LiveCertificates()
         self.revoked_serials: dict[str, Stored[RevocationRecord]] = {}
         self.revoked_identities: dict[str, Stored[RevocationRecord]] = {}
+        self.revoking: set[str] = set()
         self.federated: dict[str, Stored[FederatedBundle]] = {}
         self.trust_changed: list[Callable[[int], None]] = []
         self.trust_revision = 0
@@ -114,7 +116,7 @@ class IdentityView:
             serial: serial number of a certificate; empty for a token.
             issued_ns: when it was issued, in Unix nanoseconds.
         """
-        if serial in self.revoked_serials:
+        if serial in self.revoked_serials or identity in self.revoking:
             return True
         stored = self.revoked_identities.get(identity) if self.revoked_identities else None
         return stored is not None and issued_ns <= stored.value.revoke_time.ToNanoseconds()

@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 from google.protobuf.wrappers_pb2 import StringValue
-from sira_client import Locality, RetryPolicy, connect_insecure
+from sira_client import IdentityFiles, Locality, RetryPolicy, connect
 
 from demo.greeter import stub, who
 from demo.report import Report
@@ -92,11 +92,11 @@ class Caller:
         print(report.to_line(), flush=True)
 
 
-async def call(kernel: str, name: str, locality: Locality, rate: float) -> None:
-    """Calls until SIGTERM."""
+async def call(kernel: str, source: IdentityFiles, name: str, locality: Locality, rate: float) -> None:
+    """Calls over mutual TLS until SIGTERM: who answers has proved to be the service."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    async with connect_insecure(kernel) as client:
+    async with connect(kernel, identity=source) as client:
         channel = client.channel(
             "greeter", locality=locality, retry=RetryPolicy(idempotent=True), interceptors=[Attempts()]
         )
@@ -108,13 +108,15 @@ def main() -> None:
     """Reads the command line and calls."""
     parser = argparse.ArgumentParser()
     parser.add_argument("kernel")
+    parser.add_argument("identity")
     parser.add_argument("name")
     parser.add_argument("region")
     parser.add_argument("zone")
     parser.add_argument("rate", type=float)
     arguments = parser.parse_args()
     place = Locality(region=arguments.region, zone=arguments.zone)
-    asyncio.run(call(arguments.kernel, arguments.name, place, arguments.rate))
+    source = IdentityFiles(arguments.identity, timeout=10.0)
+    asyncio.run(call(arguments.kernel, source, arguments.name, place, arguments.rate))
 
 
 if __name__ == "__main__":

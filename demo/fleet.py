@@ -1,8 +1,7 @@
-"""What the demo runs: a kernel, the greeters and their callers."""
+"""What the demo runs: a kernel, the agent that keeps identities, the greeters and their callers."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import signal
 from dataclasses import dataclass
@@ -11,6 +10,12 @@ from pathlib import Path
 from demo.processes import Process, Processes
 
 READY_SECONDS = 20.0
+TRUST_DOMAIN = "demo.sira"
+SETTINGS = {
+    "SIRA_IDENTITY_TRUST_DOMAIN": TRUST_DOMAIN,
+    # Nobody here looks from time to time: all follow.
+    "SIRA_IDENTITY_ROTATION_MIN_STAGE": "1",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,8 @@ GREETERS = {
     "greeter-6": EAST_A,
 }
 CALLERS = {"caller-1": WEST_A, "caller-2": EAST_A}
+SERVICES = ("greeter", "caller")
+NODE = "host-1"
 CALLS_PER_SECOND = 100
 """Of each caller."""
 
@@ -53,16 +60,18 @@ class Fleet:
 
     Args:
         processes: starts them, and ends those that are left.
-        folder: for the kernel's data.
+        folder: for the kernel's data, and the identities.
     """
 
     def __init__(self, processes: Processes, folder: Path) -> None:
         self.address = "127.0.0.1:0"
+        self.token_address = "127.0.0.1:0"
+        self.agent: Process | None = None
         self.greeters: dict[str, Greeter] = {}
         self.callers: dict[str, Process] = {}
         self.kernel: Process | None = None
         self._processes = processes
-        self._data = folder / "data"
+        self._folder = folder
 
     @property
     def running(self) -> dict[str, Greeter]:
@@ -75,27 +84,52 @@ class Fleet:
         Raises:
             RuntimeError: it did not start.
         """
-        arguments = ["dev", "-o", "json", "--listen", self.address, "--data-dir", str(self._data)]
-        self.kernel = await self._processes.python("kernel", "-m", "sira_grpc", *arguments)
-        try:
-            async with asyncio.timeout(READY_SECONDS):
-                line = await anext(aiter(self.kernel.lines()), "")
-        except TimeoutError:
-            line = ""
-        if not line:
-            raise RuntimeError(f"the kernel did not start: {self.kernel.last_words()}")
-        ready = json.loads(line)
-        self.address = ready["addresses"][0]
+        settings = {
+            **SETTINGS,
+            "SIRA_SERVER_ADDRESSES": self.address,
+            "SIRA_SERVER_TOKEN_ADDRESSES": self.token_address,
+            "SIRA_STORE_DATA_DIR": str(self._folder / "data"),
+            "SIRA_IDENTITY_DIR": str(self._folder / "identity"),
+        }
+        self.kernel = await self._processes.python("kernel", "-m", "sira_grpc", "up", "-o", "json", settings=settings)
+        ready = json.loads(await self.kernel.first_line(within=READY_SECONDS))
+        self.address, self.token_address = ready["addresses"][0], ready["tokenAddresses"][0]
         return float(ready["secondsToStart"])
+
+    @property
+    def operator(self) -> Path:
+        """Identity directory of the first operator, which the kernel has written."""
+        return self._folder / "identity" / "operator"
+
+    def identity(self, service: str) -> Path:
+        """Identity directory of a service, which the agent writes."""
+        return self._folder / "identities" / service
+
+    async def start_agent(self, secret: str) -> None:
+        """Starts the agent of this host: it joins with a token, and keeps the identities of both services.
+
+        Raises:
+            RuntimeError: it did not start.
+        """
+        files = [{"identity": f"ns/default/svc/{name}", "directory": str(self.identity(name))} for name in SERVICES]
+        config = self._folder / "agent.yaml"
+        config.write_text(json.dumps({"kernel": [self.address], "files": files}))  # JSON is YAML
+        arguments = ["identity", "agent", "--config", str(config), "--dir", str(self._folder / "node")]
+        arguments += ["--join", self.token_address, "--name", f"node/{NODE}"]
+        settings = {"SIRA_JOIN_TOKEN": secret}
+        self.agent = await self._processes.python("agent", "-m", "sira_grpc", *arguments, settings=settings)
+        await self.agent.first_line(within=READY_SECONDS)
 
     async def start_greeter(self, name: str, place: Place) -> None:
         """Starts a process of the service. It is not registered yet when this returns."""
-        module = ("-m", "demo.greeter_process", self.address, name, place.region, place.zone)
+        module = ("-m", "demo.greeter_process", self.address, str(self.identity("greeter")), name)
+        module += (place.region, place.zone)
         self.greeters[name] = Greeter(place, await self._processes.python(name, *module))
 
     async def start_caller(self, name: str, place: Place) -> Process:
         """Starts a caller, which calls as soon as it sees the service."""
-        module = ("-m", "demo.caller_process", self.address, name, place.region, place.zone, str(CALLS_PER_SECOND))
+        module = ("-m", "demo.caller_process", self.address, str(self.identity("caller")), name)
+        module += (place.region, place.zone, str(CALLS_PER_SECOND))
         self.callers[name] = await self._processes.python(name, *module)
         return self.callers[name]
 
@@ -126,6 +160,12 @@ class Fleet:
         """Ends the kernel with SIGTERM, and returns its exit code."""
         return await self._end_kernel(signal.SIGTERM)
 
+    async def stop_agent(self) -> int:
+        """Ends the agent with SIGTERM, and returns its exit code."""
+        assert self.agent is not None, "it was started"
+        self.agent.signal(signal.SIGTERM)
+        return await self.agent.wait()
+
     async def _end_kernel(self, number: signal.Signals) -> int:
         assert self.kernel is not None, "it was started"
         self.kernel.signal(number)
@@ -134,4 +174,5 @@ class Fleet:
     def lost(self) -> list[Process]:
         """The processes that have ended of themselves."""
         should_run = [*(greeter.process for greeter in self.running.values()), *self.callers.values()]
+        should_run += [self.agent] if self.agent is not None else []
         return [process for process in should_run if process.ended]

@@ -11,7 +11,7 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import StringValue
 from grpc_health.v1 import health, health_pb2_grpc
-from sira_client import GrpcCheck, HealthCheck, Locality, Registration, connect_insecure
+from sira_client import GrpcCheck, HealthCheck, IdentityFiles, Locality, Registration, connect
 
 from demo.greeter import greeting, handler
 
@@ -46,18 +46,18 @@ class Greeter:
             await asyncio.sleep(REPORT_SECONDS)
 
 
-async def serve(kernel: str, name: str, locality: Locality) -> None:
-    """Serves until SIGTERM; then has callers go elsewhere, deregisters and ends."""
+async def serve(kernel: str, source: IdentityFiles, name: str, locality: Locality) -> None:
+    """Serves over mutual TLS until SIGTERM; then has callers go elsewhere, deregisters and ends."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     greeter = Greeter(name)
     server = grpc.aio.server()
     server.add_generic_rpc_handlers([handler(greeter.greet)])
     health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with connect_insecure(kernel) as client:
-        check = HealthCheck(grpc=GrpcCheck(), interval=Duration(seconds=1), fall=2)
+    async with source as identity, connect(kernel, identity=identity) as client:
+        port = server.add_secure_port("127.0.0.1:0", identity.server_credentials())
+        await server.start()
+        check = HealthCheck(grpc=GrpcCheck(tls=True), interval=Duration(seconds=1), fall=2)
         async with client.register(
             "greeter", port=port, endpoint_id=name, locality=locality, health_check=check, ttl=LEASE_SECONDS
         ) as registration:
@@ -65,18 +65,20 @@ async def serve(kernel: str, name: str, locality: Locality) -> None:
             await stop.wait()
         # Until the registration has ended: who drains waits for the report that nothing is in flight.
         reporting.cancel()
-    await server.stop(grace=1.0)
+        await server.stop(grace=1.0)
 
 
 def main() -> None:
     """Reads the command line and serves."""
     parser = argparse.ArgumentParser()
     parser.add_argument("kernel")
+    parser.add_argument("identity")
     parser.add_argument("name")
     parser.add_argument("region")
     parser.add_argument("zone")
     arguments = parser.parse_args()
-    asyncio.run(serve(arguments.kernel, arguments.name, Locality(region=arguments.region, zone=arguments.zone)))
+    place = Locality(region=arguments.region, zone=arguments.zone)
+    asyncio.run(serve(arguments.kernel, IdentityFiles(arguments.identity, timeout=10.0), arguments.name, place))
 
 
 if __name__ == "__main__":

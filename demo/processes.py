@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -46,6 +46,21 @@ class Process:
         async for line in self._child.stdout:
             yield line.decode()
 
+    async def first_line(self, *, within: float) -> str:
+        """Returns the first line that it prints on stdout: it is ready.
+
+        Raises:
+            RuntimeError: it does not come within so many seconds.
+        """
+        try:
+            async with asyncio.timeout(within):
+                line = await anext(aiter(self.lines()), "")
+        except TimeoutError:
+            line = ""
+        if not line:
+            raise RuntimeError(f"{self.name} did not start: {self.last_words()}")
+        return line
+
     def last_words(self) -> str:
         """The end of what it said on stderr."""
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-LOG_LINES:])
@@ -62,12 +77,14 @@ class Processes:
         self._logs = logs
         self._all: list[Process] = []
 
-    async def python(self, name: str, *arguments: str) -> Process:
+    async def python(self, name: str, *arguments: str, settings: Mapping[str, str] | None = None) -> Process:
         """Starts a Python process with this interpreter.
 
-        Its environment is this process's, without the variables that would configure a kernel or a client.
+        Its environment is this process's, without the variables that would configure a kernel or a client, and with
+        the settings.
         """
         environment = {key: value for key, value in os.environ.items() if not key.startswith("SIRA_")}
+        environment.update(settings or {})
         log = self._logs / f"{name}.log"
         with log.open("ab") as stderr:
             child = await asyncio.create_subprocess_exec(

@@ -4,44 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from sira.registry.v1.event_pb2 import EventType
 from sira.registry.v1.lease_pb2 import LeaseState
 from sira.registry.v1.registry_service_pb2 import DrainOutcome, DrainRequest
 from sira.registry.v1.resolver_service_pb2 import ListEventsRequest, ListLeasesRequest
-from sira_client import Client, UnavailableError
+from sira_client import UnavailableError
 
-from demo.fleet import CALLERS, CALLS_PER_SECOND, EAST_A, WEST_A, WEST_B, Fleet
-from demo.observer import SERVICE, Observer
-from demo.screen import Screen
+from demo.fleet import CALLERS, EAST_A, WEST_A, WEST_B
+from demo.identity_scenes import refuse, rotate_root
+from demo.observer import SERVICE
+from demo.stage import PATIENCE_SECONDS, Demo, Scene
 from demo.tally import of
 
-PATIENCE_SECONDS = 15.0
-"""How long an effect may take to show. Much more than it takes, for machines that are busy."""
 SETTLE_SECONDS = 0.6
 """How long calls that were under way, and the reports of them, may take to come in."""
-
-
-@dataclass(frozen=True, slots=True)
-class Demo:
-    """What a scene acts on.
-
-    Attributes:
-        fleet: what runs.
-        observer: what is seen of it.
-        client: of the kernel.
-        screen: where the story is told.
-        seconds: how long to look at what came of a scene.
-    """
-
-    fleet: Fleet
-    observer: Observer
-    client: Client
-    screen: Screen
-    seconds: float
 
 
 async def nearest(demo: Demo) -> None:
@@ -66,7 +44,7 @@ async def kill(demo: Demo) -> None:
     calls = await demo.observer.during(demo.seconds)
     demo.screen.note(f"{demo.observer.tally.retried - retried} calls broke off there and were answered by others")
     demo.screen.check(not of(calls, greeters=[victim]), f"{victim} gets no calls any more")
-    demo.screen.check(_steady(demo, of(calls)), "calls go on at their rate")
+    demo.screen.check(demo.steady(of(calls)), "calls go on at their rate")
 
 
 async def drain(demo: Demo) -> None:
@@ -120,7 +98,7 @@ async def fail_locality(demo: Demo) -> None:
     demo.screen.check(
         moved and alone, f"caller-1 calls {' and '.join(heirs)} in {WEST_B}: the same region, the next zone"
     )
-    demo.screen.check(_steady(demo, of(calls)), "calls go on at their rate")
+    demo.screen.check(demo.steady(of(calls)), "calls go on at their rate")
 
 
 async def restart_kernel(demo: Demo) -> None:
@@ -131,7 +109,7 @@ async def restart_kernel(demo: Demo) -> None:
     newest = (await demo.client.resolver.ListEvents(ListEventsRequest(page_size=1))).events[0].time.ToNanoseconds()
     await demo.fleet.kill_kernel()
     calls = await demo.observer.during(demo.seconds)
-    demo.screen.check(_steady(demo, of(calls)), f"{of(calls)} calls were answered while there was no kernel")
+    demo.screen.check(demo.steady(of(calls)), f"{of(calls)} calls were answered while there was no kernel")
     seconds = await demo.fleet.start_kernel()
     demo.screen.note(f"the kernel is ready again after {seconds:.2f} s")
     began = time.monotonic()
@@ -139,19 +117,13 @@ async def restart_kernel(demo: Demo) -> None:
         await _all_held(demo, living), f"every greeter held its lease again {time.monotonic() - began:.1f} s later"
     )
     calls = await demo.observer.during(demo.seconds)
-    demo.screen.check(_steady(demo, of(calls)), "calls go on at their rate")
+    demo.screen.check(demo.steady(of(calls)), "calls go on at their rate")
     kept = all(_identity(demo, name) == before[name] for name in living)
     harmed = await _events_of(demo, {lease for _, lease in before.values()}, since=newest)
     demo.screen.check(kept and not harmed, "nobody was evicted, suspect or registered anew")
 
 
-Scene = Callable[[Demo], Awaitable[None]]
-SCENES: tuple[Scene, ...] = (nearest, kill, drain, add, fail_locality, restart_kernel)
-
-
-def _steady(demo: Demo, calls: int) -> bool:
-    """Whether so many calls in the time that is looked at are about as many as there should be."""
-    return calls > 0.5 * len(CALLERS) * CALLS_PER_SECOND * demo.seconds
+SCENES: tuple[Scene, ...] = (nearest, kill, refuse, drain, add, rotate_root, fail_locality, restart_kernel)
 
 
 async def _gone(demo: Demo, victims: list[str], began: float) -> None:

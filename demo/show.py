@@ -12,13 +12,15 @@ from typing import TextIO
 from sira.registry.v1.registry_service_pb2 import CreateServiceRequest
 from sira.registry.v1.service_pb2 import Service
 from sira.registry.v1.traffic_policy_pb2 import LbPolicy, LocalityFailover, TrafficPolicy
-from sira_client import connect_insecure
+from sira_client import IdentityFiles, connect
 
 from demo.fleet import CALLERS, CALLS_PER_SECOND, GREETERS, Fleet
+from demo.identity_scenes import join_host
 from demo.observer import SERVICE, Observer
 from demo.processes import Processes
-from demo.scenes import PATIENCE_SECONDS, SCENES, Demo
+from demo.scenes import SCENES
 from demo.screen import Screen
+from demo.stage import PATIENCE_SECONDS, Demo
 from demo.tally import of
 
 ERRORS_TOLD = 5
@@ -43,10 +45,11 @@ async def play(out: TextIO, seconds: float) -> bool:
         screen.scene(f"A kernel, {len(GREETERS)} greeters in {places} localities, {len(CALLERS)} callers")
         ready = await fleet.start_kernel()
         screen.note(f"the kernel is ready on {fleet.address} after {ready:.2f} s; to look at it from elsewhere:")
-        screen.note(f".venv/bin/sira --addr {fleet.address} watch greeter")
-        client = await stack.enter_async_context(connect_insecure(fleet.address))
+        screen.note(f"SIRA_CLIENT_IDENTITY_DIR={fleet.operator} .venv/bin/sira --addr {fleet.address} watch greeter")
+        client = await stack.enter_async_context(connect(fleet.address, identity=IdentityFiles(fleet.operator)))
         demo = Demo(fleet, observer, client, screen, seconds)
         await _create_service(demo)
+        await join_host(demo)
         async with asyncio.TaskGroup() as watching:
             following = watching.create_task(observer.follow(client))
             await _start_greeters(demo)
@@ -93,8 +96,8 @@ async def _end(demo: Demo, listening: list[asyncio.Task[None]]) -> None:
     codes = await asyncio.gather(*(fleet.stop_caller(name) for name in fleet.callers))
     await asyncio.wait(listening)
     codes += await asyncio.gather(*(fleet.stop(name) for name in fleet.running))
-    codes.append(await fleet.stop_kernel())
-    demo.screen.check(not any(codes), "callers, greeters and the kernel stopped in good order")
+    codes += [await fleet.stop_agent(), await fleet.stop_kernel()]
+    demo.screen.check(not any(codes), "callers, greeters, the agent and the kernel stopped in good order")
     demo.screen.check(not tally.failed, f"{tally.failed} of {of(tally.calls) + tally.failed} calls failed")
     for error in tally.errors[:ERRORS_TOLD]:
         demo.screen.note(error)

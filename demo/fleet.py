@@ -122,14 +122,14 @@ class Fleet:
 
     async def start_greeter(self, name: str, place: Place) -> None:
         """Starts a process of the service. It is not registered yet when this returns."""
-        module = ("-m", "demo.greeter_process", self.address, str(self.identity("greeter")), name)
-        module += (place.region, place.zone)
+        identity = str(self.identity("greeter"))
+        module = ("-m", "demo.greeter_process", self.address, identity, name, place.region, place.zone)
         self.greeters[name] = Greeter(place, await self._processes.python(name, *module))
 
     async def start_caller(self, name: str, place: Place) -> Process:
         """Starts a caller, which calls as soon as it sees the service."""
-        module = ("-m", "demo.caller_process", self.address, str(self.identity("caller")), name)
-        module += (place.region, place.zone, str(CALLS_PER_SECOND))
+        where = (self.address, str(self.identity("caller")), name, place.region, place.zone)
+        module = ("-m", "demo.caller_process", *where, str(CALLS_PER_SECOND))
         self.callers[name] = await self._processes.python(name, *module)
         return self.callers[name]
 

@@ -7,9 +7,14 @@ import time
 from collections.abc import Awaitable
 
 import grpc
-from sira.identity.v1.authority_service_pb2 import CreateJoinTokenRequest, IdentityStatus, StartRotationRequest
+from sira.identity.v1.authority_service_pb2 import (
+    CreateJoinTokenRequest,
+    IdentityStatus,
+    RevokeCertificatesRequest,
+    StartRotationRequest,
+)
 from sira.identity.v1.authority_service_pb2 import GetIdentityStatusRequest as StatusRequest
-from sira.identity.v1.identity_service_pb2 import IssueCertificateRequest
+from sira.identity.v1.identity_service_pb2 import GetTrustBundleRequest, IssueCertificateRequest
 from sira.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 from sira.identity.v1.join_token_pb2 import JoinToken
 from sira.identity.v1.rotation_pb2 import RotationStage
@@ -46,7 +51,7 @@ async def refuse(demo: Demo) -> None:
     bundle = (demo.fleet.operator / "bundle.pem").read_bytes()
     trusting = grpc.ssl_channel_credentials(bundle)
     async with grpc.aio.secure_channel(demo.fleet.address, trusting) as channel:
-        code = await _code(channel.unary_unary("/sira.registry.v1.ResolverService/ListServices")(b"", timeout=5))
+        code = await _code(IdentityServiceStub(channel).GetTrustBundle(GetTrustBundleRequest(), timeout=5))
     demo.screen.check(code == "UNAVAILABLE", "without a certificate there is no connection")
     token = JoinToken(identities=[f"spiffe://{TRUST_DOMAIN}/ns/default/svc/guest"])
     created = await demo.client.authority.CreateJoinToken(CreateJoinTokenRequest(join_token=token))
@@ -55,6 +60,9 @@ async def refuse(demo: Demo) -> None:
     async with grpc.aio.secure_channel(demo.fleet.token_address, trusting) as channel:
         codes = [await _code(IdentityServiceStub(channel).IssueCertificate(request, timeout=5)) for _ in range(2)]
     demo.screen.check(codes == ["OK", "UNAUTHENTICATED"], "a one-time token that is used again is refused")
+    # Nobody renews what it was used for, and so the next root would wait for it.
+    revoked = await demo.client.authority.RevokeCertificates(RevokeCertificatesRequest(identity=token.identities[0]))
+    demo.screen.check(revoked.revoked == 1, "what it was used for is revoked")
     endpoint = Endpoint(name=f"{SERVICE}/endpoints/impostor", addresses=["127.0.0.1"], port=1)
     async with connect(demo.fleet.address, identity=IdentityFiles(demo.fleet.identity("caller"))) as caller:
         code = await _code(caller.registry.RegisterEndpoints(RegisterEndpointsRequest(endpoints=[endpoint])))

@@ -106,7 +106,7 @@ class Registry:
         self._background.own(self.events.run(), "registry events")
         self._background.own(self.keeper.suspects.run(), "registry suspects")
         self._background.own(self._health_writer.pending.run(), "registry health")
-        if DEFAULT_NAMESPACE not in self.view.namespaces and not self.view.revision:
+        if not snapshot.entries and not snapshot.deleted:
             await self.catalog.create_namespace(
                 Namespace(name=DEFAULT_NAMESPACE, description="where services go unless told"), actor=""
             )

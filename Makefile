@@ -63,7 +63,7 @@ clean: ## Remove environments, caches and build output; nothing that git tracks.
 	@touch $@
 
 .venv/test.stamp: .venv/run.stamp
-	@$(BIN)/python $(PIP) install --group test
+	@$(BIN)/python $(PIP) install --group test --group spiffe
 	@touch $@
 
 .venv/check.stamp: .venv/test.stamp

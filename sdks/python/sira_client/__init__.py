@@ -7,8 +7,9 @@ from sira.registry.v1.resolver_service_pb2 import ResolvedEndpoint
 from sira.registry.v1.service_pb2 import Service
 
 from sira_client.balanced import BalancedChannel, HashKey
-from sira_client.client import Client, connect, connect_insecure
+from sira_client.client import Client
 from sira_client.clock import Clock, SystemClock
+from sira_client.connecting import connect, connect_insecure
 from sira_client.errors import (
     AbortedError,
     AlreadyExistsError,
@@ -25,6 +26,7 @@ from sira_client.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+from sira_client.identity import Identity, IdentityAgent, IdentityFiles, IdentitySource
 from sira_client.lease import RegistrationState
 from sira_client.registration import Registration
 from sira_client.routing import CallInfo, RetryPolicy
@@ -50,6 +52,10 @@ __all__ = [
     "HealthCheck",
     "HealthState",
     "HttpCheck",
+    "Identity",
+    "IdentityAgent",
+    "IdentityFiles",
+    "IdentitySource",
     "InternalError",
     "InvalidArgumentError",
     "Locality",

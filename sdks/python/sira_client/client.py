@@ -6,11 +6,14 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from math import inf
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import grpc
+from sira.identity.v1.authority_service_pb2_grpc import AuthorityServiceStub
+from sira.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 from sira.kernel.v1.kernel_service_pb2_grpc import KernelServiceStub
 from sira.registry.v1.endpoint_pb2 import Endpoint
 from sira.registry.v1.health_check_pb2 import HealthCheck
@@ -19,63 +22,27 @@ from sira.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from sira.registry.v1.resolver_service_pb2 import ResolvedEndpoint, ResolveRequest
 from sira.registry.v1.resolver_service_pb2_grpc import ResolverServiceStub
 
-from sira_client.addresses import check, is_local
+from sira_client.access import Access, endpoint_security
 from sira_client.balanced import BalancedChannel, HashKey
 from sira_client.balanced.balancer import Balancer, Caller, hash_key_of_header
-from sira_client.dialing import endpoint_dialer
+from sira_client.dialing import ENDPOINT, KERNEL, Security, dialer
+from sira_client.identity import IdentitySource
 from sira_client.link import KernelChannel, Link
 from sira_client.names import DEFAULT_NAMESPACE, derived_id, endpoint_name, service_name
 from sira_client.registration import Registration, Terms
 from sira_client.routing import RetryPolicy
 from sira_client.settings import Settings
-from sira_client.tls import TlsFiles
 from sira_client.view import ServiceView
 from sira_client.watch import follow
 
 if TYPE_CHECKING:  # these are only in the stubs
+    from sira.identity.v1.authority_service_pb2_grpc import AuthorityServiceAsyncStub
+    from sira.identity.v1.identity_service_pb2_grpc import IdentityServiceAsyncStub
     from sira.kernel.v1.kernel_service_pb2_grpc import KernelServiceAsyncStub
     from sira.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
     from sira.registry.v1.resolver_service_pb2_grpc import ResolverServiceAsyncStub
 
 T = TypeVar("T", BalancedChannel, Registration)
-
-
-def connect(address: str | Sequence[str], *, tls: TlsFiles, settings: Settings | None = None) -> Client:
-    """Makes a client of a kernel, over TLS. It is connected in `async with`.
-
-    Args:
-        address: `host:port` of the kernel, or those of its members.
-        tls: PEM files.
-        settings: None for the defaults.
-
-    Raises:
-        ValueError: an address is malformed, or there is none.
-    """
-    return Client(_addresses(address), tls, settings or Settings())
-
-
-def connect_insecure(address: str | Sequence[str], *, settings: Settings | None = None) -> Client:
-    """Makes a client of a kernel on this machine, in plaintext. It is connected in `async with`.
-
-    Args:
-        address: `host:port` of the kernel, with a loopback host, or `unix:path`; or those of its members.
-        settings: None for the defaults.
-
-    Raises:
-        ValueError: an address is malformed or not loopback, or there is none.
-    """
-    addresses = _addresses(address)
-    for one in addresses:
-        if not is_local(one):
-            raise ValueError(f"address: {one!r} is not loopback, and plaintext goes nowhere else: use connect with TLS")
-    return Client(addresses, None, settings or Settings())
-
-
-def _addresses(address: str | Sequence[str]) -> list[str]:
-    addresses = [address] if isinstance(address, str) else list(address)
-    if not addresses:
-        raise ValueError("address: there must be one at least")
-    return [check(one) for one in addresses]
 
 
 class Client:
@@ -87,17 +54,22 @@ class Client:
         registry: the RPCs of the write side of the registry.
         resolver: the RPCs of its read side.
         kernel: the RPCs about the kernel itself.
+        identity: the RPCs by which callers get identities, and verify those of others.
+        authority: the RPCs of operators about identity.
     """
 
     registry: RegistryServiceAsyncStub
     resolver: ResolverServiceAsyncStub
     kernel: KernelServiceAsyncStub
+    identity: IdentityServiceAsyncStub
+    authority: AuthorityServiceAsyncStub
 
-    def __init__(self, addresses: Sequence[str], tls: TlsFiles | None, settings: Settings) -> None:
+    def __init__(self, addresses: Sequence[str], access: Access, settings: Settings) -> None:
         self._addresses = addresses
-        self._tls = tls
+        self._access = access
         self._settings = settings
         self._opened: Link | None = None
+        self._stack = AsyncExitStack()
         self._owned: set[BalancedChannel | Registration] = set()
         self._id = derived_id(socket.gethostname(), str(os.getpid()), f"{settings.random.getrandbits(32):08x}")
 
@@ -218,6 +190,7 @@ class Client:
         retry: RetryPolicy | None = None,
         default_timeout: float | None = None,
         credentials: grpc.ChannelCredentials | None = None,
+        mtls: bool | None = None,
         options: Sequence[tuple[str, Any]] = (),
         interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
     ) -> BalancedChannel:
@@ -231,20 +204,37 @@ class Client:
             hash_key: the key of a call, for ring hash. The default takes it from the metadata `sira-hash-key`.
             retry: when a unary call goes again to another endpoint. None for the default: when it was never sent.
             default_timeout: seconds that a unary call may take where its caller does not say; None for no limit.
-            credentials: for TLS to the endpoints; None for plaintext.
+            credentials: for TLS to the endpoints, as you like it.
+            mtls: whether the endpoints are called over mutual TLS with the client's identity, and have to prove to be
+                of the service. None for yes if the client has an identity and no credentials are given. Without
+                either, calls are in plaintext.
             options: further channel options for each connection.
             interceptors: for each connection: they see each attempt of a call.
 
         Raises:
-            ValueError: an id is malformed.
+            ValueError: an id is malformed; or mtls is asked for without an identity that has a SPIFFE ID, or with
+                credentials.
         """
         name = service_name(service, namespace)
         link, settings = self._link, self._settings
         caller = Caller(locality, self._id if client_id is None else client_id, hash_key)
-        dial = endpoint_dialer(credentials, options, interceptors)
-        balancer = Balancer(name, lambda: follow(link, settings, name), caller, dial, settings)
+        identity = self._identity_for(credentials, mtls)
+        plain = Security(credentials)
+        secured = (lambda: plain) if identity is None else endpoint_security(identity, name)
+        dial = dialer(secured, [*ENDPOINT, *options], interceptors)
+        balancer = Balancer(name, lambda: follow(link, settings, name), caller, dial, settings, identity)
         channel = BalancedChannel(balancer, retry=retry or RetryPolicy(), default_timeout=default_timeout)
         return self._own(channel)
+
+    def _identity_for(self, credentials: grpc.ChannelCredentials | None, mtls: bool | None) -> IdentitySource | None:
+        """The identity that a channel is to use; None for none."""
+        if credentials is not None:
+            if mtls:
+                raise ValueError("mtls: must not be given with credentials")
+            return None
+        if mtls and self._access.identity is None:
+            raise ValueError("mtls: the client has no identity")
+        return None if mtls is False else self._access.identity
 
     def _own(self, opened: T) -> T:
         """Keeps what has to be closed with the client, and forgets what has been closed before."""
@@ -259,17 +249,22 @@ class Client:
         return self._opened
 
     async def __aenter__(self) -> Self:
-        """Reads the TLS files and makes ready to connect. The kernel need not be there yet.
+        """Reads the TLS files, or gets the identity, and makes ready to connect. The kernel need not be there yet.
 
         Raises:
-            OSError: a TLS file cannot be read.
+            OSError: a file cannot be read.
+            OSError, ValueError, grpc.aio.AioRpcError: the identity, or the bearer's first token, was not to be had.
         """
-        credentials = None if self._tls is None else await asyncio.to_thread(self._tls.credentials)
-        self._opened = Link(self._addresses, credentials, self._settings)
+        async with AsyncExitStack() as stack:
+            secured, renewed = await stack.enter_async_context(self._access.open())
+            self._opened = Link(self._addresses, dialer(secured, KERNEL), self._settings, renewed)
+            self._stack = stack.pop_all()
         channel = KernelChannel(self._opened, self._settings)
         self.registry = RegistryServiceStub(channel)
         self.resolver = ResolverServiceStub(channel)
         self.kernel = KernelServiceStub(channel)
+        self.identity = IdentityServiceStub(channel)
+        self.authority = AuthorityServiceStub(channel)
         self._channel = channel
         return self
 
@@ -277,7 +272,8 @@ class Client:
         self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
     ) -> None:
         """Ends registrations and channels that are still open, and disconnects."""
-        await asyncio.gather(*(owned.close() for owned in self._owned))
-        await self._channel.close()
-        await self._link.close()
-        self._opened = None
+        async with self._stack:
+            await asyncio.gather(*(owned.close() for owned in self._owned))
+            await self._channel.close()
+            await self._link.close()
+            self._opened = None

@@ -141,6 +141,19 @@ class InternalError(SiraError):
     default_status = grpc.StatusCode.INTERNAL
 
 
+PASSING = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.ABORTED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+    }
+)
+"""Statuses of a stream that may be gone when it is opened again."""
+
 _KINDS: dict[grpc.StatusCode, type[SiraError]] = {kind.default_status: kind for kind in SiraError.__subclasses__()}
 
 

@@ -6,8 +6,7 @@ import asyncio
 import enum
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import grpc
 from sira.registry.v1.endpoint_pb2 import Endpoint
@@ -15,16 +14,18 @@ from sira.registry.v1.registry_service_pb2 import HoldLeaseRequest, HoldLeaseRes
 
 from sira_client.backoff import Backoff
 from sira_client.errors import DeadlineExceededError, SiraError, UnavailableError, from_rpc_error
+from sira_client.first_of import drop
+from sira_client.lease_stream import LeaseStream
 from sira_client.link import Link, Member
 from sira_client.settings import Settings
-from sira_client.watch import PASSING
 
 _log = logging.getLogger(__name__)
 
 _KEY_IS_VOID = frozenset({"LEASE_NOT_FOUND", "LEASE_NOT_YOURS"})
 
+_REPLACED = UnavailableError("the connection of the stream was replaced")
+
 T = TypeVar("T")
-HoldLeaseCall: TypeAlias = grpc.aio.StreamStreamCall[HoldLeaseRequest, HoldLeaseResponse]
 
 
 class RegistrationState(enum.Enum):
@@ -53,7 +54,8 @@ class LeaseHolder:
 
     A stream that is lost is opened again with the lease's key, with jittered back-off; the endpoints are not written
     again then, so that what an operator changed on them stays. If the lease is gone, a new one is opened and the
-    endpoints are registered under it.
+    endpoints are registered under it. Where only the connection is replaced, the stream is opened anew before the old
+    one is closed: the lease is held all the while.
 
     Attributes:
         state: how it is.
@@ -85,6 +87,7 @@ class LeaseHolder:
         self._endpoints = endpoints
         self._ttl = ttl
         self._allow_missing_service = allow_missing_service
+        self._stream: LeaseStream | None = None
         self._tried = False
         self._was_held = False
         self._release = asyncio.Event()
@@ -101,60 +104,92 @@ class LeaseHolder:
     async def run(self) -> None:
         """Holds the lease until it is released or lost for good: `state` and `error` say which."""
         backoff = self._settings.backoff()
-        while self.state not in FINAL:
-            member = self._link.member
-            lost = await self._hold(member, backoff)
-            if lost is not None and not self._release.is_set():
-                self._settle(lost)
-                self._link.leave(member)
-                await self._pause(backoff.next(lost.retry_after))
-            if self._release.is_set() and self.state not in FINAL:
-                if lost is not None:
-                    await self._revoke()
-                self._become(RegistrationState.RELEASED, None)
+        try:
+            while self.state not in FINAL:
+                member = self._link.member
+                lost = await self._hold(member, backoff)
+                if lost is not None and not self._release.is_set():
+                    await self._recover(member, lost, backoff)
+                if self._release.is_set() and self.state not in FINAL:
+                    if lost is not None:
+                        await self._revoke()
+                    self._become(RegistrationState.RELEASED, None)
+        finally:
+            await self._replace(None)
 
     async def _hold(self, member: Member, backoff: Backoff) -> SiraError | None:
-        """Opens a stream and stays on it. Returns why it was lost, or None if the lease was given back."""
-        call = member.registry.HoldLease()
+        """Opens a stream and stays on it. Returns why it was lost or left, or None if the lease was given back."""
+        stream = LeaseStream(member)
         try:
-            with suppress(asyncio.InvalidStateError):  # the call is over already: reading says why
-                await call.write(self._first_request())
             async with asyncio.timeout(self._settings.default_timeout):
-                response = await self._unless_released(asyncio.create_task(call.read()))
-            if not isinstance(response, HoldLeaseResponse):
-                return UnavailableError("the kernel ended the stream of the lease")
+                response = await self._attach(stream)
+            if response is None:
+                return UnavailableError("the lease is to be released")
             backoff.reset()
             self.key = response.lease_key or self.key
             self._was_held = True
+            await self._replace(stream)
             self._become(RegistrationState.HELD, None)
-            return await self._stay(call)
+            return await self._stay(stream)
         except TimeoutError:
             return DeadlineExceededError("the kernel did not answer on the stream of the lease")
         except grpc.aio.AioRpcError as failure:
             return from_rpc_error(failure)
         finally:
-            call.cancel()
+            if stream is not self._stream:
+                await stream.close()
 
-    async def _stay(self, call: HoldLeaseCall) -> SiraError | None:
-        """Keeps the stream open until it is lost, or the lease is to be released: then closes it in good order.
+    async def _attach(self, stream: LeaseStream) -> HoldLeaseResponse | None:
+        """Attaches a stream, and returns what it is answered; None if the release is asked for first.
+
+        A stream that takes over from another one is not given up: broken off half-way, the lease would be nobody's.
+        """
+        attaching = stream.attach(self._first_request())
+        if self._holding:
+            return await attaching
+        return await self._unless_released(asyncio.create_task(attaching))
+
+    @property
+    def _holding(self) -> bool:
+        return self._stream is not None and self._stream.holds
+
+    async def _replace(self, stream: LeaseStream | None) -> None:
+        """Goes on with another stream: only then the one before is closed, so that the lease is held all the while."""
+        before, self._stream = self._stream, stream
+        if before is not None:
+            await before.close()
+
+    async def _stay(self, stream: LeaseStream) -> SiraError | None:
+        """Keeps the stream open until it is lost, or its connection replaced, or until the lease is to be released.
 
         Raises:
             grpc.aio.AioRpcError: the stream was lost.
             TimeoutError: the kernel did not confirm the release in time.
         """
-        ended = asyncio.create_task(_end(call))
+        ended = asyncio.create_task(stream.ended())
         released = asyncio.create_task(self._release.wait())
         try:
-            await asyncio.wait({ended, released}, return_when=asyncio.FIRST_COMPLETED)
-            if not ended.done():
-                await call.done_writing()
-                async with asyncio.timeout(self._settings.default_timeout):
-                    await ended
-                return None
-            await ended
-            return UnavailableError("the kernel ended the stream of the lease")
+            waiting: set[asyncio.Future[Any]] = {ended, released, stream.member.replaced}
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                await ended
+                return UnavailableError("the kernel ended the stream of the lease")
+            if not released.done():
+                return _REPLACED
+            async with asyncio.timeout(self._settings.default_timeout):
+                await stream.release()
+            return None
         finally:
-            await _drop(ended, released)
+            await drop(ended, released)
+
+    async def _recover(self, member: Member, lost: SiraError, backoff: Backoff) -> None:
+        """Decides what to do next, and waits before it is done."""
+        if lost is _REPLACED:
+            return
+        if not self._holding:
+            self._settle(lost)
+        self._link.leave(member)
+        await self._pause(backoff.next(lost.retry_after))
 
     async def _unless_released(self, task: asyncio.Task[T]) -> T | None:
         """Waits for a task and returns its result; None, with the task cancelled, if the release is asked for first."""
@@ -163,7 +198,7 @@ class LeaseHolder:
             await asyncio.wait({task, released}, return_when=asyncio.FIRST_COMPLETED)
             return task.result() if task.done() else None
         finally:
-            await _drop(task, released)
+            await drop(task, released)
 
     async def _pause(self, delay: float) -> None:
         """Waits before the next attempt, if there is to be one."""
@@ -200,7 +235,7 @@ class LeaseHolder:
             if self.state is RegistrationState.HELD:
                 _log.warning("the stream of the lease was lost, and will be opened again: %s", lost)
             self._become(RegistrationState.RECONNECTING, lost)
-        elif lost.status in PASSING or (self._tried and lost.reason == "ENDPOINT_HELD"):
+        elif self._link.may_pass(lost) or (self._tried and lost.reason == "ENDPOINT_HELD"):
             # An attempt whose answer was lost may have registered the endpoints, under a lease that nobody holds.
             self._tried = True
             self._become(RegistrationState.REGISTERING, lost)
@@ -208,19 +243,8 @@ class LeaseHolder:
             self._become(RegistrationState.FAILED, lost)
 
     def _become(self, state: RegistrationState, error: SiraError | None) -> None:
+        if (state, error) == (self.state, self.error):
+            return
         self.state, self.error = state, error
         change, self._change = self._change, asyncio.Event()
         change.set()
-
-
-async def _end(call: HoldLeaseCall) -> None:
-    """Reads a stream to its end."""
-    while await call.read() is not grpc.aio.EOF:
-        _log.debug("the kernel sent a response that answers no request")
-
-
-async def _drop(*tasks: asyncio.Task[Any]) -> None:
-    """Cancels tasks and waits for their end, whatever it is."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

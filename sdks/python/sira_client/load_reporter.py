@@ -12,7 +12,7 @@ from sira.registry.v1.load_pb2 import EndpointLoad
 from sira.registry.v1.registry_service_pb2 import ReportLoadRequest, ReportLoadResponse
 
 from sira_client.errors import from_rpc_error
-from sira_client.link import Link
+from sira_client.link import Link, Member
 from sira_client.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -65,10 +65,11 @@ class LoadReporter:
         while True:
             key = self._lease_key()
             if key:
-                call = self._link.member.registry.ReportLoad()
+                member = self._link.member
+                call = member.carrying(member.registry.ReportLoad())
                 try:
                     await call.write(ReportLoadRequest(lease_key=key))
-                    await self._send(call, key)
+                    await self._send(call, key, member)
                 except grpc.aio.AioRpcError as failure:
                     _log.debug("the stream of load reports was lost: %s", from_rpc_error(failure))
                 except asyncio.InvalidStateError:
@@ -77,10 +78,12 @@ class LoadReporter:
                     call.cancel()
             await self._settings.clock.sleep(backoff.next())
 
-    async def _send(self, call: grpc.aio.StreamUnaryCall[ReportLoadRequest, ReportLoadResponse], key: str) -> None:
-        """Sends figures as they come, and again where they stay the same, while the lease is this one."""
+    async def _send(
+        self, call: grpc.aio.StreamUnaryCall[ReportLoadRequest, ReportLoadResponse], key: str, member: Member
+    ) -> None:
+        """Sends figures as they come, and again where they stay the same, while lease and connection are these."""
         call.add_done_callback(lambda _: self._news.set())  # a stream that is lost is found out by writing to it
-        while self._lease_key() == key:
+        while self._lease_key() == key and not member.replaced.done():
             self._news.clear()
             await call.write(ReportLoadRequest(loads=[self._load] if self._load else []))
             await self._settings.clock.sleep(SPACING_SECONDS)

@@ -40,6 +40,17 @@ def derived_id(*parts: str) -> str:
     return text if text[:1].isalpha() else f"e{text}"
 
 
+def dns_name(service: str, trust_domain: str) -> str:
+    """The DNS name in the certificates of a service that is given by its resource name."""
+    _, namespace, _, service_id = service.split("/")
+    return f"{service_id}.{namespace}.{trust_domain}"
+
+
+def kernel_dns_name(trust_domain: str) -> str:
+    """The DNS name in the certificates of all members of the kernel."""
+    return f"kernel.{trust_domain}"
+
+
 def _check(field: str, value: str) -> None:
     if not _ID.fullmatch(value):
         raise ValueError(f"{field}: {value!r} must match {_ID.pattern}")

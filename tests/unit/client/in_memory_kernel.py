@@ -35,9 +35,14 @@ OPTIONS = (
 
 
 class InMemoryKernel:
-    """What it holds survives stop and start. `failures[method]` are what the next calls fail with, in order."""
+    """What it holds survives stop and start. `failures[method]` are what the next calls fail with, in order.
 
-    def __init__(self) -> None:
+    `suspects` are the keys of leases whose stream was lost, `attachments` how many streams came to hold one, `holding`
+    how many of them are open, and `peers[method]` from where each call came.
+    """
+
+    def __init__(self, credentials: Callable[[], grpc.ServerCredentials] | None = None) -> None:
+        self.credentials = credentials
         self.revision = 1
         self.compacted = 0
         self.service: Service | None = None
@@ -46,6 +51,10 @@ class InMemoryKernel:
         self.attached: dict[str, int] = {}
         self.failures: defaultdict[str, deque[Failure]] = defaultdict(deque)
         self.seen: defaultdict[str, list[Any]] = defaultdict(list)
+        self.peers: defaultdict[str, list[str]] = defaultdict(list)
+        self.suspects: list[str] = []
+        self.holding = 0
+        self.attachments = 0
         self.loads: list[EndpointLoad] = []
         self.parts = 1
         self.port = 0
@@ -53,6 +62,7 @@ class InMemoryKernel:
         self._streams = 0
         self._news = asyncio.Condition()
         self._drops: set[asyncio.Event] = set()
+        self._holds: dict[str, asyncio.Event] = {}
         self._server: grpc.aio.Server | None = None
 
     @property
@@ -64,7 +74,10 @@ class InMemoryKernel:
         for service in (registry.DESCRIPTOR, resolver.DESCRIPTOR):
             for described in service.services_by_name.values():
                 self._server.add_generic_rpc_handlers((self._handlers(described),))
-        self.port = self._server.add_insecure_port(self.address)
+        if self.credentials is None:
+            self.port = self._server.add_insecure_port(self.address)
+        else:
+            self.port = self._server.add_secure_port(self.address, self.credentials())
         await self._server.start()
 
     def _handlers(self, described: ServiceDescriptor) -> grpc.GenericRpcHandler:
@@ -97,6 +110,10 @@ class InMemoryKernel:
         async with asyncio.timeout(20), self._news:
             await self._news.wait_for(condition)
 
+    async def moved(self, attachments: int) -> None:
+        """Waits until a lease is held by one stream alone, after so many came to hold it."""
+        await self.until(lambda: self.attachments == attachments and self.holding == 1)
+
     async def put(self, *endpoints: Endpoint, service: Service | None = None) -> None:
         for endpoint in endpoints:
             self.endpoints[endpoint.name] = endpoint
@@ -120,6 +137,7 @@ class InMemoryKernel:
 
     async def _enter(self, method: str, request: Any, context: Context) -> None:
         self.seen[method].append(request)
+        self.peers[method].append(context.peer())
         await self._notify()
         if self.failures[method]:
             await self.failures[method].popleft().abort(context)
@@ -140,23 +158,39 @@ class InMemoryKernel:
             endpoint.status.state = HealthState.HEALTH_STATE_SERVING
             self.leases[key].add(endpoint.name)
         await self.put(*first.endpoints)
-        drop = asyncio.Event()
+        drop, superseded = asyncio.Event(), asyncio.Event()
         self._drops.add(drop)  # before the client knows: it may want to be dropped at once
+        self._holds.pop(key, asyncio.Event()).set()
+        self._holds[key] = superseded
+        self.holding += 1
+        self.attachments += 1
         try:
             yield registry.HoldLeaseResponse(lease_key="" if first.lease_key else key, revision=self.revision)
-            await self._stay(requests, context, key, drop)
+            await self._stay(requests, context, key, drop, superseded)
         finally:
             self._drops.discard(drop)
             if self.attached.get(key) == mine:
                 del self.attached[key]
+                if key in self.leases:
+                    self.suspects.append(key)
+            self.holding -= 1
+            await self._notify()
 
     async def _stay(
-        self, requests: AsyncIterator[registry.HoldLeaseRequest], context: Context, key: str, drop: asyncio.Event
+        self,
+        requests: AsyncIterator[registry.HoldLeaseRequest],
+        context: Context,
+        key: str,
+        drop: asyncio.Event,
+        superseded: asyncio.Event,
     ) -> None:
         ended = asyncio.ensure_future(anext(requests, None))
         dropped = asyncio.ensure_future(drop.wait())
+        taken = asyncio.ensure_future(superseded.wait())
         try:
-            await asyncio.wait({ended, dropped}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({ended, dropped, taken}, return_when=asyncio.FIRST_COMPLETED)
+            if taken.done():
+                await Failure(grpc.StatusCode.ABORTED, "LEASE_SUPERSEDED").abort(context)
             if dropped.done():
                 await (
                     (self.failures["stream"] or deque([Failure(grpc.StatusCode.UNAVAILABLE)])).popleft().abort(context)
@@ -166,6 +200,7 @@ class InMemoryKernel:
         finally:
             ended.cancel()
             dropped.cancel()
+            taken.cancel()
 
     async def RevokeLease(self, request: registry.RevokeLeaseRequest, context: Context) -> registry.RevokeLeaseResponse:
         await self._enter("RevokeLease", request, context)

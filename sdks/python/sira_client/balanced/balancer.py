@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 from sira.registry.v1.locality_pb2 import Locality
@@ -16,8 +17,10 @@ from sira_client.balanced.subchannel import SubChannel
 from sira_client.balancing import Candidate, Picker, make_picker, ramp_end_ns, select
 from sira_client.dialing import Dial
 from sira_client.errors import NotFoundError, SiraError, UnavailableError
+from sira_client.first_of import drop
 from sira_client.routing import CallInfo, Route
 from sira_client.settings import Settings
+from sira_client.source import Source
 from sira_client.view import ServiceView
 
 _log = logging.getLogger(__name__)
@@ -62,9 +65,18 @@ class Balancer:
         caller: who calls.
         dial: opens connections.
         settings: of the client.
+        renewed: when it changes, each connection is opened anew. None for never.
     """
 
-    def __init__(self, service: str, follow: Follow, caller: Caller, dial: Dial, settings: Settings) -> None:
+    def __init__(
+        self,
+        service: str,
+        follow: Follow,
+        caller: Caller,
+        dial: Dial,
+        settings: Settings,
+        renewed: Source[Any] | None = None,
+    ) -> None:
         self._service = service
         self._follow = follow
         self._caller = caller
@@ -77,7 +89,10 @@ class Balancer:
         self._picker: Picker | None = None
         self._change = asyncio.Event()
         self._ramp: asyncio.TimerHandle | None = None
-        self._following = asyncio.get_running_loop().create_task(self._run())
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._run())]
+        if renewed is not None:
+            self._tasks.append(loop.create_task(self._renew(renewed, renewed.current)))
 
     async def route(self, info: CallInfo, tried: Collection[Route]) -> Route | None:
         """See Router."""
@@ -115,8 +130,7 @@ class Balancer:
         """Stops following, and closes all connections."""
         if self._ramp is not None:
             self._ramp.cancel()
-        self._following.cancel()
-        await asyncio.wait([self._following])
+        await drop(*self._tasks)
         await self._pool.close()
         self._wake()
 
@@ -164,6 +178,12 @@ class Balancer:
                     self._pool.sync(())
                 self._repick()
                 await self._settings.clock.sleep(backoff.next(error.retry_after))
+
+    async def _renew(self, renewed: Source[Any], known: object) -> None:
+        while True:
+            known = await renewed.changed(known)
+            self._pool.renew()
+            self._connections_changed()
 
     def _select(self) -> None:
         """Computes the candidates anew, and again later while a slow start goes on."""

@@ -11,6 +11,7 @@ from sira_client.addresses import target
 from sira_client.balanced.subchannel import SubChannel
 from sira_client.balancing import Candidate
 from sira_client.dialing import Dial
+from sira_client.first_of import drop
 
 
 class Pool:
@@ -26,7 +27,8 @@ class Pool:
         self._dial = dial
         self._changed = changed
         self._subchannels: dict[str, SubChannel] = {}
-        self._retiring: set[asyncio.Task[None]] = set()
+        self._successors: dict[str, SubChannel] = {}
+        self._retiring: dict[asyncio.Task[None], SubChannel] = {}
 
     def __getitem__(self, name: str) -> SubChannel:
         """The sub-channel of an endpoint that has one."""
@@ -56,19 +58,51 @@ class Pool:
             if known.target == where:
                 return
             self._let_go(endpoint.name)
-        self._subchannels[endpoint.name] = SubChannel(
-            endpoint.name, where, self._dial(where), self.in_flight, self._changed
-        )
+        self._subchannels[endpoint.name] = self._open(endpoint.name, where)
+
+    def renew(self) -> None:
+        """Opens every connection anew. Calls take the new one as soon as it is ready, or the old one is not.
+
+        Calls that are under way on an old one finish.
+        """
+        for name, known in self._subchannels.items():
+            self._drop_successor(name)
+            self._successors[name] = self._open(name, known.target)
+        self._promote()
+
+    def _open(self, name: str, where: str) -> SubChannel:
+        return SubChannel(name, where, self._dial(where), self.in_flight, self._observed)
+
+    def _observed(self) -> None:
+        if self._successors:
+            self._promote()
+        self._changed()
+
+    def _promote(self) -> None:
+        for name, successor in list(self._successors.items()):
+            known = self._subchannels[name]
+            if successor.ready or not known.ready:
+                self._subchannels[name] = self._successors.pop(name)
+                self._retire(known)
 
     def _let_go(self, name: str) -> None:
-        task = asyncio.get_running_loop().create_task(self._subchannels.pop(name).retire(None))
-        self._retiring.add(task)
-        task.add_done_callback(self._retiring.discard)
+        self._drop_successor(name)
+        self._retire(self._subchannels.pop(name))
+
+    def _drop_successor(self, name: str) -> None:
+        successor = self._successors.pop(name, None)
+        if successor is not None:
+            self._retire(successor)
+
+    def _retire(self, subchannel: SubChannel) -> None:
+        task = asyncio.get_running_loop().create_task(subchannel.retire(None))
+        self._retiring[task] = subchannel
+        task.add_done_callback(self._retiring.pop)
 
     async def close(self) -> None:
         """Closes all connections; calls on them are cancelled."""
-        for task in self._retiring:
-            task.cancel()
-        left = [subchannel.retire(0) for subchannel in self._subchannels.values()]
+        left = [*self._retiring.values(), *self._subchannels.values(), *self._successors.values()]
         self._subchannels.clear()
-        await asyncio.gather(*left, *self._retiring, return_exceptions=True)
+        self._successors.clear()
+        await drop(*self._retiring)
+        await asyncio.gather(*(subchannel.retire(0) for subchannel in left), return_exceptions=True)

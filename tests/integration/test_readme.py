@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import signal
@@ -16,16 +15,14 @@ from pathlib import Path
 from queue import Empty, Queue
 
 import pytest
-from cryptography import x509
 
-from tests.integration.authority import Authority
 from tests.integration.marked_blocks import Command, File, blocks
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PATIENCE_SECONDS = 60
-PORTS = (7400, 7443, 9464)
+PORTS = (7400, 7443, 7444, 9464)
 """Ports of the document that are exchanged for free ones."""
 
 
@@ -138,11 +135,8 @@ def interruptible() -> Iterator[None]:
 
 @pytest.fixture
 def reader(tmp_path: Path, interruptible: None) -> Iterator[Reader]:
-    """A reader who has an environment, and PEM files."""
+    """A reader who has an environment."""
     (tmp_path / ".venv").symlink_to(sys.prefix)
-    authority = Authority(tmp_path, "ca")
-    authority.server()
-    authority.issue("me", x509.DNSName("me.example.org"), x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
     follower = Reader(tmp_path)
     yield follower
     follower.kill()

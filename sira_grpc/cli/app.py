@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from sira_grpc.cli import context, endpoints, leases, namespaces, services
+from sira_grpc.cli import context, endpoints, identity, join_tokens, leases, namespaces, services, tls
 from sira_grpc.cli.commands import Addr, ContextName, GlobalOptions, Output, Timeout
 from sira_grpc.cli.dev import dev
+from sira_grpc.cli.doctor import doctor
 from sira_grpc.cli.drain import drain
 from sira_grpc.cli.events import events
 from sira_grpc.cli.register import register
@@ -37,14 +38,17 @@ def options(
     ctx.obj = GlobalOptions(addr, context, output, timeout)
 
 
-RUN, USE, LOOK = "Run a kernel", "Use the registry", "Look after the registry"
+RUN, USE, LOOK, WHO = "Run a kernel", "Use the registry", "Look after the registry", "Identities and certificates"
 for function, panel in ((dev, RUN), (up, RUN), (status, RUN)):
     app.command(rich_help_panel=panel)(function)
 for function in (register, resolve, watch):
     app.command(rich_help_panel=USE)(function)
-for noun, group in (("namespaces", namespaces), ("services", services), ("endpoints", endpoints), ("leases", leases)):
-    app.add_typer(group.app, name=noun, rich_help_panel=LOOK)
+for noun, module in (("namespaces", namespaces), ("services", services), ("endpoints", endpoints), ("leases", leases)):
+    app.add_typer(module.app, name=noun, rich_help_panel=LOOK)
 for function in (drain, events):
     app.command(rich_help_panel=LOOK)(function)
+for noun, group in (("identity", identity.app), ("token", join_tokens.app), ("tls", tls.app)):
+    app.add_typer(group, name=noun, rich_help_panel=WHO)
+app.command(rich_help_panel=WHO)(doctor)
 app.add_typer(context.app, name="context", rich_help_panel="This command")
 app.command(rich_help_panel="This command")(version)

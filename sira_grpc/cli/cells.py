@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from sira_grpc.cli.durations import brief
@@ -43,6 +43,17 @@ def age(time: Timestamp, now: datetime | None = None) -> str:
 def moment(time: Timestamp) -> str:
     """A time as RFC 3339, to the second, in UTC; empty for one that is not set."""
     return time.ToDatetime(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if time.seconds else ""
+
+
+def ahead(time: Timestamp, now: datetime | None = None) -> str:
+    """How long it is until then: `in 5h`, or `5h ago`; empty for a time that is not set."""
+    return "" if not time.seconds else until(time.ToDatetime(UTC).timestamp(), now)
+
+
+def until(seconds: float, now: datetime | None = None) -> str:
+    """The same, of Unix seconds."""
+    left = datetime.fromtimestamp(seconds, UTC) - (now or datetime.now(UTC))
+    return f"in {brief(left)}" if left > timedelta(0) else f"{brief(-left)} ago"
 
 
 def locality(place: Locality) -> str:

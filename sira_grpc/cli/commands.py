@@ -76,22 +76,22 @@ class GlobalOptions:
         Raises:
             Failure: an option, a variable or the file of contexts cannot be used.
         """
-        wait = self.timeout or environment.get("SIRA_TIMEOUT") or "10s"
-        timeout = durations.parse(wait, "--timeout").total_seconds()
+        given = self.timeout or environment.get("SIRA_TIMEOUT")
+        timeout = durations.parse(given or "10s", "--timeout").total_seconds()
         if not timeout:
             raise Failure("--timeout: must be above 0", ExitCode.USAGE)
-        return Session(contexts.choose(self.addr, self.context, environment), self.printer(environment), timeout)
+        context = contexts.choose(self.addr, self.context, environment)
+        return Session(context, self.printer(environment), timeout, patience=timeout if given else None)
 
 
 def connected(command: Callable[Concatenate[Session, P], None]) -> Callable[..., None]:
     """Makes a command of a function that takes a Session first; the command takes the global options instead."""
+    return _with_session(command, {"addr": Addr, "context": ContextName, "output": Output, "timeout": Timeout})
 
-    def run(options: GlobalOptions, **arguments: Any) -> None:
-        with options.session(os.environ) as session:
-            command(session, **arguments)  # type: ignore[call-arg]  # typer passes what the signature names
 
-    shared = {"addr": Addr, "context": ContextName, "output": Output, "timeout": Timeout}
-    return _command(command, run, shared)
+def addressed(command: Callable[Concatenate[Session, P], None]) -> Callable[..., None]:
+    """Makes a command as connected does, of a function that an argument tells where to connect to."""
+    return _with_session(command, {"context": ContextName, "output": Output, "timeout": Timeout})
 
 
 def printing(command: Callable[Concatenate[Printer, P], None]) -> Callable[..., None]:
@@ -101,6 +101,14 @@ def printing(command: Callable[Concatenate[Printer, P], None]) -> Callable[..., 
         command(options.printer(os.environ), **arguments)  # type: ignore[call-arg]  # as above
 
     return _command(command, run, {"output": Output})
+
+
+def _with_session(command: Callable[Concatenate[Session, P], None], shared: Mapping[str, Any]) -> Callable[..., None]:
+    def run(options: GlobalOptions, **arguments: Any) -> None:
+        with options.session(os.environ) as session:
+            command(session, **arguments)  # type: ignore[call-arg]  # typer passes what the signature names
+
+    return _command(command, run, shared)
 
 
 def _command(function: Callable[..., None], run: Callable[..., None], shared: Mapping[str, Any]) -> Callable[..., None]:

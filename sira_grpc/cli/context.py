@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,7 +26,7 @@ COLUMNS: Sequence[Column[Row]] = (
     ("NAME", lambda row: row[0]),
     ("ADDR", lambda row: row[1].addr),
     ("NAMESPACE", lambda row: row[1].namespace),
-    ("TRANSPORT", lambda row: "plaintext" if row[1].plaintext else "mTLS" if row[1].cert_file else "TLS"),
+    ("TRANSPORT", lambda row: row[1].transport),
 )
 
 
@@ -59,9 +60,18 @@ def set_context(
     ca_file: Annotated[str | None, typer.Option(help="PEM file of the authorities to verify the server with.")] = None,
     cert_file: Annotated[str | None, typer.Option(help="PEM file of the client's certificate chain.")] = None,
     key_file: Annotated[str | None, typer.Option(help="PEM file of the client's private key.")] = None,
+    identity_dir: Annotated[
+        str | None, typer.Option(help="Identity directory, for mutual TLS; goes without the files.")
+    ] = None,
+    agent_socket: Annotated[
+        str | None, typer.Option(help="Unix socket of an agent to have an identity from instead.")
+    ] = None,
+    jwt_file: Annotated[
+        str | None, typer.Option(help="File with a JWT-SVID, for an address where no certificate is asked for.")
+    ] = None,
     namespace: Annotated[str | None, typer.Option("--namespace", "-n", help="The namespace of short names.")] = None,
 ) -> None:
-    """Add a context, or change what is given of one. The first one becomes the current one."""
+    """Add a context, or change what is given of one. The first one becomes the current one. An empty text takes out."""
     path = file_path(os.environ)
     file = ContextFile.load(path)
     given = {
@@ -69,14 +79,19 @@ def set_context(
         "ca_file": ca_file,
         "cert_file": cert_file,
         "key_file": key_file,
+        # `join` and `issue` write where they are told to, often below the folder that one is in.
+        "identity_dir": identity_dir and str(Path(identity_dir).absolute()),
+        "agent_socket": agent_socket,
+        "jwt_file": jwt_file,
         "namespace": namespace,
     }
     changes = {key: value for key, value in given.items() if value is not None}
     if name not in file.contexts and addr is None:
         raise Failure(f"context {name!r} is new and needs --addr", ExitCode.USAGE)
     context = replace(file.contexts.get(name, Context()), **changes)
-    if bool(context.cert_file) != bool(context.key_file):
-        raise Failure("--cert-file and --key-file go together", ExitCode.USAGE)
+    problem = context.check()
+    if problem:
+        raise Failure(problem, ExitCode.USAGE)
     file.put(name, context).save(path)
     say(f"context {name} is in {path}")
 

@@ -13,11 +13,21 @@ from sira_grpc.cli.failures import Failure
 
 DEFAULT_ADDR = "127.0.0.1:7400"
 PEM_FILES = ("ca_file", "cert_file", "key_file")
+PROOFS: tuple[tuple[str, ...], ...] = ((*PEM_FILES, "jwt_file"), ("identity_dir",), ("agent_socket",))
+"""Ways to secure a connection, each by its keys. They exclude each other."""
+VARIABLES = {
+    **{key: f"SIRA_{key.upper()}" for key in (*PEM_FILES, "jwt_file", "namespace")},
+    # Not SIRA_IDENTITY_DIR, which configures where a kernel keeps its own.
+    "identity_dir": "SIRA_CLIENT_IDENTITY_DIR",
+}
+"""The environment variables that go before what a context says."""
+AGENT_VARIABLE = "SPIFFE_ENDPOINT_SOCKET"
+"""Where the agent of this host is, by the SPIFFE standard: it counts where nothing else secures the connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Where a kernel is and how to reach it. Without TLS files, TLS is used for all but loopback and Unix sockets."""
+    """Where a kernel is and how to reach it. With nothing to prove, TLS is for all but loopback and Unix sockets."""
 
     addr: str = DEFAULT_ADDR
     """`host:port` or `unix:path`."""
@@ -29,14 +39,49 @@ class Context:
     """PEM file of the client's private key."""
     namespace: str = "default"
     """The namespace of short names."""
+    identity_dir: str = ""
+    """Identity directory, for mutual TLS with whatever member of that trust domain is at the address."""
+    agent_socket: str = ""
+    """Unix socket of an agent, which is asked for an identity over the SPIFFE Workload API."""
+    jwt_file: str = ""
+    """File with a JWT-SVID, for an address where the kernel asks for no certificate."""
 
     @property
     def plaintext(self) -> bool:
         """Whether to connect without TLS: only ever on this machine."""
-        tls = self.ca_file or self.cert_file or self.key_file
         host = self.addr.rpartition(":")[0].strip("[]")
         local = self.addr.startswith("unix:") or host in {"localhost", "::1"} or host.startswith("127.")
-        return local and not tls
+        return local and not self.secured
+
+    @property
+    def secured(self) -> bool:
+        """Whether anything is named that secures the connection."""
+        return any(getattr(self, key) for proof in PROOFS for key in proof)
+
+    @property
+    def transport(self) -> str:
+        """How the kernel is talked to, for people."""
+        if self.identity_dir or self.agent_socket:
+            return "mTLS (SPIFFE)"
+        if self.cert_file:
+            return "mTLS"
+        if self.jwt_file:
+            return "TLS, JWT-SVID"
+        return "plaintext" if self.plaintext else "TLS"
+
+    def check(self) -> str:
+        """Returns what is wrong with what it names; empty if nothing is."""
+        named = ["/".join(key for key in proof if getattr(self, key)) for proof in PROOFS]
+        if sum(map(bool, named)) > 1:
+            return f"{' and '.join(filter(None, named))} exclude each other"
+        if bool(self.cert_file) != bool(self.key_file):
+            return "cert_file and key_file go together"
+        if self.jwt_file and self.cert_file:
+            return "jwt_file and cert_file exclude each other"
+        shown = next((key for key in ("identity_dir", "agent_socket", "jwt_file") if getattr(self, key)), None)
+        if shown and self.addr.startswith("unix:"):
+            return f"{shown} is of no use at {self.addr}: a Unix socket of a kernel is plaintext"
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +174,32 @@ def choose(addr: str | None, name: str | None, environment: Mapping[str, str]) -
     if not addr:
         name = name or file.current
     context = file.get(name) if name else Context()
-    files = {
-        key: environment[variable]
-        for key in (*PEM_FILES, "namespace")
-        if environment.get(variable := f"SIRA_{key.upper()}")
-    }
-    chosen = replace(context, **({"addr": addr} if addr else {}), **files)
-    return replace(chosen, **{key: os.path.expanduser(getattr(chosen, key)) for key in PEM_FILES})
+    chosen = with_variables(replace(context, addr=addr) if addr else context, environment)
+    problem = chosen.check()
+    if problem:
+        raise Failure(f"{f'context {name}' if name else 'the environment'}: {problem}", ExitCode.USAGE)
+    return expanded(chosen)
+
+
+def with_variables(context: Context, environment: Mapping[str, str]) -> Context:
+    """Returns a context with what the environment says instead. A way to secure it takes the place of any other."""
+    given = {key: environment[variable] for key, variable in VARIABLES.items() if environment.get(variable)}
+    ways = [proof for proof in PROOFS if given.keys() & set(proof)]
+    ousted = [key for proof in PROOFS if ways and proof not in ways for key in proof]
+    if given.keys() & {"cert_file", "key_file"}:
+        ousted.append("jwt_file")
+    elif "jwt_file" in given:
+        ousted += ["cert_file", "key_file"]
+    context = replace(context, **{**dict.fromkeys(ousted, ""), **given})
+    socket = environment.get(AGENT_VARIABLE)
+    if socket and not context.secured and not context.addr.startswith("unix:"):
+        context = replace(context, agent_socket=socket)
+    return context
+
+
+def expanded(context: Context) -> Context:
+    """Returns a context with `~` in its paths replaced by the home of the user."""
+    return replace(context, **{key: os.path.expanduser(getattr(context, key)) for proof in PROOFS for key in proof})
 
 
 def _parse(path: Path, name: object, data: Any) -> Context:

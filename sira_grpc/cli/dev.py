@@ -27,18 +27,23 @@ def dev(
 ) -> None:
     """Run a kernel for development, until Ctrl-C.
 
-    It listens on loopback, without TLS, and prints one ready line on stdout. SIRA_* variables configure the rest.
+    It listens on loopback, without TLS, and prints one ready line on stdout. SIRA_* variables configure the rest;
+    SIRA_IDENTITY_ENABLED=true has it be a certificate authority as `sira up` is.
     """
     import os
 
     from msgspec.structs import replace
 
     from sira_grpc.cli.serve import serve
-    from sira_grpc.config import TlsConfig, load
+    from sira_grpc.config import IdentityConfig, TlsConfig, load
 
     started = time.monotonic()
     config = load(None, os.environ)
     with ExitStack() as stack:
         folder = str(data_dir) if data_dir else stack.enter_context(tempfile.TemporaryDirectory(prefix="sira-dev-"))
         server = replace(config.server, addresses=tuple(listen or config.server.addresses), tls=TlsConfig())
-        serve(replace(config, server=server, store=replace(config.store, data_dir=folder)), printer, started=started)
+        identity = config.identity
+        if data_dir is None and identity.dir == IdentityConfig().dir:
+            identity = replace(identity, dir=f"{folder}/identity")  # of no use without the data
+        store = replace(config.store, data_dir=folder)
+        serve(replace(config, server=server, identity=identity, store=store), printer, started=started)

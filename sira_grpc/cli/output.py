@@ -56,6 +56,13 @@ class Printer:
         else:
             self.data(plain(message))
 
+    def facts(self, item: T, columns: Sequence[Column[T]], data: Any) -> None:
+        """Prints one item that is no message: a line for each column that has something to say, or plain data."""
+        if self.format is Format.TABLE:
+            self._lines(item, columns)
+        else:
+            self.data(data)
+
     def next(self, message: Message, lines: Callable[[], Iterable[str]]) -> None:
         """Prints one message of a stream at once: the lines, one JSON object on a line, or one YAML document."""
         if self.format is Format.TABLE:

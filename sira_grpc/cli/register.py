@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import signal
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from sira_grpc.cli import cells, durations, health_check, names, pairs, place
+from sira_grpc.cli import cells, credentials, durations, health_check, names, pairs, place
 from sira_grpc.cli.commands import Namespace, connected
 from sira_grpc.cli.exits import ExitCode
 from sira_grpc.cli.failures import Failure
@@ -70,6 +70,7 @@ def register(
         "allow_missing_service": create,
         "timeout": session.timeout,
     }
+    _ = session.credentials  # what cannot be used is told before it is tried again and again
     asyncio.run(_register(session.context, wanted, session.printer))
 
 
@@ -114,14 +115,28 @@ async def _tell(registration: Registration) -> None:
 
 
 def _client(context: Context) -> Client:
-    from sira_client import TlsFiles, connect, connect_insecure
+    from sira_client import IdentityAgent, IdentityFiles, TlsFiles, connect, connect_insecure
 
     if context.plaintext:
         return connect_insecure(context.addr)
+    if context.identity_dir:
+        return connect(context.addr, identity=IdentityFiles(context.identity_dir))
+    if context.agent_socket:
+        return connect(context.addr, identity=IdentityAgent(context.agent_socket))
     authorities = context.ca_file or ssl.get_default_verify_paths().cafile
     if not authorities:
         raise Failure("ca_file: is missing, and this system has no authorities of its own", ExitCode.USAGE)
-    return connect(context.addr, tls=TlsFiles(authorities, context.cert_file or None, context.key_file or None))
+    files = TlsFiles(authorities, context.cert_file or None, context.key_file or None)
+    return connect(context.addr, tls=files, bearer=_bearer(context.jwt_file) if context.jwt_file else None)
+
+
+def _bearer(path: str) -> Callable[[], Awaitable[str]]:
+    """Gives the token that is in a file at the time: somebody else renews it there."""
+
+    async def read() -> str:
+        return await asyncio.to_thread(credentials.read_token, path)
+
+    return read
 
 
 def _accepted(make: Callable[..., T], *arguments: Any, **more: Any) -> T:

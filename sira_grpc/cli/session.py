@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from sira_grpc.cli.exits import ExitCode
 from sira_grpc.cli.failures import Failure, explain_rpc
 
 if TYPE_CHECKING:
     import grpc
+    from sira.identity.v1.authority_service_pb2_grpc import AuthorityServiceStub
+    from sira.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
     from sira.kernel.v1.kernel_service_pb2_grpc import KernelServiceStub
     from sira.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
     from sira.registry.v1.resolver_service_pb2_grpc import ResolverServiceStub
 
     from sira_grpc.cli.contexts import Context
+    from sira_grpc.cli.credentials import Credentials
     from sira_grpc.cli.output import Printer
 
 Request_contra = TypeVar("Request_contra", contravariant=True)
@@ -46,36 +48,50 @@ class Session:
         context: where it is and how to reach it.
         printer: for its answers.
         timeout: seconds that it has to answer a call.
+        patience: seconds that a command may take that waits for something; None if the user has set no limit.
     """
 
-    def __init__(self, context: Context, printer: Printer, timeout: float) -> None:
+    def __init__(self, context: Context, printer: Printer, timeout: float, *, patience: float | None = None) -> None:
         self.context = context
         self.printer = printer
         self.timeout = timeout
+        self.patience = patience
 
     def __enter__(self) -> Session:
         """Makes no connection yet."""
+        # gRPC, once it is imported, logs failed handshakes to stderr: the command tells of them in its own line.
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
         return self
 
     def __exit__(self, *failure: object) -> None:
         """Closes the connection, if there is one."""
+        self.disconnect()
+
+    def disconnect(self) -> None:
+        """Closes the connection; the next call makes another, with what the context's files hold then."""
+        self.__dict__.pop("credentials", None)
         if "channel" in self.__dict__:
-            self.channel.close()
+            self.__dict__.pop("channel").close()
+
+    @functools.cached_property
+    def credentials(self) -> Credentials | None:
+        """What the connection is secured with, read when it is first needed; None for plaintext.
+
+        Raises:
+            Failure: it cannot be read, or does not count any more.
+        """
+        from sira_grpc.cli import credentials
+
+        return None if self.context.plaintext else credentials.load(self.context)
 
     @functools.cached_property
     def channel(self) -> grpc.Channel:
         """The connection, made when it is first needed."""
         import grpc
 
-        context = self.context
-        if context.plaintext:
-            return grpc.insecure_channel(context.addr)
-        credentials = grpc.ssl_channel_credentials(
-            root_certificates=_read("ca_file", context.ca_file),
-            private_key=_read("key_file", context.key_file),
-            certificate_chain=_read("cert_file", context.cert_file),
-        )
-        return grpc.secure_channel(context.addr, credentials)
+        if self.credentials is None:
+            return grpc.insecure_channel(self.context.addr)
+        return self.credentials.channel(self.context.addr)
 
     @property
     def kernel(self) -> KernelServiceStub:
@@ -98,6 +114,27 @@ class Session:
 
         return ResolverServiceStub(self.channel)
 
+    @property
+    def identity(self) -> IdentityServiceStub:
+        """How callers get their identities."""
+        from sira.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
+
+        return IdentityServiceStub(self.channel)
+
+    @property
+    def authority(self) -> AuthorityServiceStub:
+        """The operator's side of identity."""
+        from sira.identity.v1.authority_service_pb2_grpc import AuthorityServiceStub
+
+        return AuthorityServiceStub(self.channel)
+
+    @functools.cached_property
+    def trust_domain(self) -> str:
+        """The kernel's trust domain, asked for when it is first needed."""
+        from sira.identity.v1.identity_service_pb2 import GetTrustBundleRequest
+
+        return self.call(self.identity.GetTrustBundle, GetTrustBundleRequest()).bundle.trust_domain
+
     def namespace(self, given: str | None) -> str:
         """Returns the id of the namespace that short names are in."""
         return (given or self.context.namespace).removeprefix("namespaces/")
@@ -118,7 +155,7 @@ class Session:
         try:
             return method(request, timeout=self.timeout + longer)
         except grpc.RpcError as error:
-            raise explain_rpc(error, self.context.addr) from error
+            raise self._explain(error) from error
 
     def stream(self, method: ServerStream[Request, Response], request: Request) -> Iterator[Response]:
         """Calls a method that answers many times, for as long as it lasts.
@@ -131,7 +168,7 @@ class Session:
         try:
             yield from method(request)
         except grpc.RpcError as error:
-            raise explain_rpc(error, self.context.addr) from error
+            raise self._explain(error) from error
 
     def pages(self, method: Unary[Any, Any], request: Any, field: str, *, limit: int = 0) -> list[Any]:
         """Calls a list method until its last page.
@@ -151,12 +188,13 @@ class Session:
             if not request.page_token or (limit and len(items) >= limit):
                 return items
 
-
-def _read(key: str, path: str) -> bytes | None:
-    """The bytes of a PEM file of the context; None where it names none."""
-    if not path:
-        return None
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise Failure(f"{key}: {error}", ExitCode.USAGE) from error
+    def _explain(self, error: grpc.RpcError) -> Failure:
+        failure = explain_rpc(error, self.context.addr)
+        # What a server that wants a certificate does to whoever shows none, and one with TLS to plaintext.
+        shown = self.credentials is not None and (self.credentials.chain or self.credentials.token)
+        if str(failure).endswith("Socket closed") and not shown:
+            hint = (
+                "if it asks for an identity, name yours: SIRA_CLIENT_IDENTITY_DIR, or `sira context set --identity-dir`"
+            )
+            return Failure(f"{failure}; {hint}", failure.code)
+        return failure

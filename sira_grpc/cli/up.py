@@ -23,7 +23,9 @@ def up(
 ) -> None:
     """Run a kernel as its configuration says, until SIGTERM or Ctrl-C.
 
-    SIRA_<SECTION>_<FIELD> variables go before the file. Anything but loopback needs TLS.
+    SIRA_<SECTION>_<FIELD> variables go before the file. The kernel is its own certificate authority, and every caller
+    has an identity, unless server.tls names certificates or identity.enabled is false. The first start says how others
+    join.
     """
     from sira_grpc.cli.serve import serve
     from sira_grpc.config import load

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from queue import Queue
 from types import TracebackType
 from typing import IO, Any, Self
@@ -55,7 +56,7 @@ class SiraProcess:
     def line(self) -> str:
         """Waits for the next line of stdout."""
         line = self._out.get(timeout=DEADLINE)
-        assert line is not None, f"ended with {self.wait()}: {self._rest()}"
+        assert line is not None, f"ended with {self.wait()}: {self.rest()}"
         return line
 
     def json(self) -> dict[str, Any]:
@@ -69,6 +70,11 @@ class SiraProcess:
             assert line is not None, f"ended with {self.wait()} and never said {containing!r}"
             if containing in line:
                 return line
+
+    def terminate(self) -> int:
+        """Sends SIGTERM, waits for the end and returns the exit code."""
+        self._process.terminate()
+        return self.wait()
 
     def interrupt(self) -> int:
         """Presses Ctrl-C, waits for the end and returns the exit code."""
@@ -84,7 +90,7 @@ class SiraProcess:
         """Waits for the end and returns the exit code."""
         return self._process.wait(timeout=DEADLINE)
 
-    def _rest(self) -> list[str]:
+    def rest(self) -> list[str]:
         """What is left of stderr, of a process that has ended."""
         return [line for line in iter(lambda: self._err.get(timeout=DEADLINE), None) if line]
 
@@ -104,3 +110,14 @@ class SiraProcess:
 def dev(*arguments: str) -> SiraProcess:
     """Starts a kernel for development on a free port."""
     return SiraProcess("dev", "-o", "json", "--listen", "127.0.0.1:0", *arguments)
+
+
+def up(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> SiraProcess:
+    """Starts a kernel where every caller has an identity, on free ports, with all that it writes in a folder."""
+    own = {
+        "SIRA_SERVER_ADDRESSES": "127.0.0.1:0",
+        "SIRA_SERVER_TOKEN_ADDRESSES": "127.0.0.1:0",
+        "SIRA_STORE_DATA_DIR": str(folder / "data"),
+        "SIRA_IDENTITY_DIR": str(folder / "identity"),
+    }
+    return SiraProcess("up", "-o", "json", *arguments, environment={**own, **(environment or {})})

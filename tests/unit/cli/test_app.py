@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import platform
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ import yaml
 from typer.testing import CliRunner
 
 from sira_grpc import __version__
+from sira_grpc.agent import load as load_agent
 from sira_grpc.cli.app import app
 from sira_grpc.cli.contexts import Context, ContextFile
 from sira_grpc.cli.exits import ExitCode
@@ -39,6 +43,32 @@ def test_the_documentation_has_every_command() -> None:
     text = DOCS.read_text()
     missing = {name for name in COMMANDS | GROUPS.keys() if f"| `sira {name}` |" not in text}
     assert not missing
+
+
+def test_the_documentation_has_every_command_of_a_group() -> None:
+    rows = {line.split("`")[1]: line for line in DOCS.read_text().splitlines() if line.startswith("| `sira ")}
+    for noun, group in GROUPS.items():
+        assert group is not None
+        commands = group.registered_commands
+        names = {str(command.name or getattr(command.callback, "__name__", "")) for command in commands}
+        names |= {str(inner.name) for inner in group.registered_groups}
+        missing = {name for name in names if f"`{name}" not in rows[f"sira {noun}"]}
+        assert not missing or "The same" in rows[f"sira {noun}"], noun
+
+
+def test_the_configurations_that_the_documentation_shows_can_be_used(tmp_path: Path) -> None:
+    context, agent = re.findall(r"```yaml\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    (tmp_path / "config.yaml").write_text(context)
+    assert ContextFile.load(tmp_path / "config.yaml").contexts["prod"].transport == "mTLS (SPIFFE)"
+    (tmp_path / "agent.yaml").write_text(agent)
+    assert len(load_agent(tmp_path / "agent.yaml").workloads) == 1
+
+
+def test_what_is_heavy_is_imported_only_by_commands_that_need_it() -> None:
+    heavy = ("grpc", "cryptography", "OpenSSL", "google.protobuf", "rich", "yaml", "msgspec", "jwt", "sira_client")
+    code = f"import sys, sira_grpc.cli.app; print([name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "[]\n"
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS | GROUPS.keys()))
@@ -71,6 +101,8 @@ def test_options_may_stand_before_the_command_or_after_it(monkeypatch: pytest.Mo
         ("SIRA_TIMEOUT", "0", "--timeout: must be above 0"),
         ("SIRA_CONTEXT", "x", "context 'x' is not there"),
         ("SIRA_CA_FILE", "/nowhere/ca.pem", "ca_file: "),
+        ("SIRA_CLIENT_IDENTITY_DIR", "/nowhere", "identity_dir: "),
+        ("SIRA_CERT_FILE", "c", "the environment: cert_file and key_file go together"),
     ],
 )
 def test_a_variable_that_cannot_be_used_is_named(
@@ -84,10 +116,11 @@ def test_a_variable_that_cannot_be_used_is_named(
 def test_contexts_are_set_listed_used_and_deleted(config: Path) -> None:
     sira("context", "set", "prod", "--addr", "sira.example.org:7400", "--ca-file", "ca.pem", "-n", "shop")
     sira("context", "set", "prod", "--cert-file", "me.pem", "--key-file", "me.key")
-    sira("context", "set", "dev", "--addr", "127.0.0.1:7400")
+    sira("context", "set", "dev", "--addr", "127.0.0.1:7400", "--ca-file", "ca.pem")
+    sira("context", "set", "dev", "--ca-file", "", "--identity-dir", "/operator")
     sira("context", "use", "dev")
     prod = Context("sira.example.org:7400", "ca.pem", "me.pem", "me.key", namespace="shop")
-    assert ContextFile.load(config) == ContextFile("dev", {"prod": prod, "dev": Context()})
+    assert ContextFile.load(config) == ContextFile("dev", {"prod": prod, "dev": Context(identity_dir="/operator")})
 
     listed = json.loads(sira("context", "list", "-o", "json"))
     assert [(each["name"], each["current"], each["namespace"]) for each in listed] == [
@@ -96,9 +129,11 @@ def test_contexts_are_set_listed_used_and_deleted(config: Path) -> None:
     ]
     rows = [line.split() for line in sira("context", "list").splitlines()[1:]]
     assert rows == [
-        ["*", "dev", "127.0.0.1:7400", "default", "plaintext"],
+        ["*", "dev", "127.0.0.1:7400", "default", "mTLS", "(SPIFFE)"],
         ["prod", "sira.example.org:7400", "shop", "mTLS"],
     ]
+    sira("context", "set", "dev", "--identity-dir", "sira-agent")
+    assert ContextFile.load(config).contexts["dev"].identity_dir == str(Path.cwd() / "sira-agent")
     sira("context", "delete", "dev")
     assert ContextFile.load(config) == ContextFile("", {"prod": prod})
 
@@ -107,8 +142,33 @@ def test_contexts_that_make_no_sense_change_nothing(config: Path) -> None:
     assert "is new and needs --addr" in sira("context", "set", "a", code=ExitCode.USAGE)
     half = sira("context", "set", "a", "--addr", "h:1", "--key-file", "k", code=ExitCode.USAGE)
     assert "go together" in half
+    both = sira("context", "set", "a", "--addr", "h:1", "--ca-file", "c", "--identity-dir", "d", code=ExitCode.USAGE)
+    assert "exclude each other" in both
     assert "is not there" in sira("context", "use", "a", code=ExitCode.NOT_FOUND)
     assert not config.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["join", "h:1", "--dir", "d"], "--token: is missing"),
+        (["join", "h:1", "--dir", "d", "--token", "t"], "--token: is no join token"),
+        (["agent", "--config", "/nowhere/a.yaml"], "/nowhere/a.yaml: cannot be read"),
+        (["show"], "DIR: name an identity directory"),
+        (["federation", "set", "b.test", "--file", "/nowhere"], "--file: "),
+        (["issue", "spiffe://A/b", "--dir", "d"], "NAME: "),
+        (["issue", "spiffe://a/b", "--dir", "d", "--dns-name", "ö"], "--dns-name: "),
+    ],
+)
+def test_a_command_about_identity_that_makes_no_sense(config: Path, arguments: list[str], complaint: str) -> None:
+    assert complaint in sira("identity", *arguments, code=ExitCode.USAGE)
+
+
+def test_a_token_for_the_agent_needs_somebody_to_join(config: Path, tmp_path: Path) -> None:
+    file = tmp_path / "agent.yaml"
+    file.write_text("kernel: ['127.0.0.1:1']\n")
+    told = sira("identity", "agent", "--config", str(file), "--token", "t", code=ExitCode.USAGE)
+    assert "--join: is missing" in told
 
 
 @pytest.mark.parametrize("noun", ["namespaces", "services", "endpoints"])
@@ -129,12 +189,13 @@ def test_a_configuration_is_checked_and_printed(tmp_path: Path, monkeypatch: pyt
     shown = yaml.safe_load(sira("up", "--config", str(file), "--check"))
     assert shown["server"]["addresses"] == ["127.0.0.1:0"]
     assert shown["log"]["level"] == "error"
+    assert shown["identity"]["enabled"] is True
 
 
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        ("server: {addresses: ['0.0.0.0:7400']}", "server.addresses[0]: '0.0.0.0:7400' can be reached"),
+        ("{server: {addresses: ['0.0.0.0:1']}, identity: {enabled: false}}", "'0.0.0.0:1' can be reached"),
         ("sever: {}", "sever: unknown key"),
     ],
 )

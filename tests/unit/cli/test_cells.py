@@ -26,6 +26,13 @@ def test_ages_and_moments() -> None:
     assert cells.age(Timestamp()) == cells.moment(Timestamp()) == ""
 
 
+def test_times_to_come() -> None:
+    now = datetime.fromtimestamp(1_700_000_000, UTC)
+    assert cells.ahead(Timestamp(seconds=1_700_000_125), now) == "in 2m"
+    assert cells.until(1_700_000_000 - 7200, now) == "2h ago"
+    assert cells.ahead(Timestamp()) == ""
+
+
 def test_localities_as_far_as_they_are_known() -> None:
     assert cells.locality(Locality(region="eu", zone="a")) == "eu/a"
     assert cells.locality(Locality(region="eu")) == "eu"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sira_grpc.cli.contexts import DEFAULT_ADDR, Context, ContextFile, choose, file_path
+from sira_grpc.cli.contexts import DEFAULT_ADDR, Context, ContextFile, choose, file_path, with_variables
 from sira_grpc.cli.exits import ExitCode
 from sira_grpc.cli.failures import Failure
 
@@ -98,6 +98,78 @@ def test_the_files_may_be_in_the_home_of_the_user() -> None:
     )
 
 
+FILES = Context("h:1", "ca", "cert", "key")
+TOKEN = Context("h:1", "ca", jwt_file="jwt")
+DIRECTORY = Context("h:1", identity_dir="dir")
+AGENT = Context("h:1", agent_socket="unix:/agent")
+
+
+@pytest.mark.parametrize(
+    ("context", "variables", "secured"),
+    [
+        (FILES, {"SIRA_CLIENT_IDENTITY_DIR": "dir"}, DIRECTORY),
+        (AGENT, {"SIRA_CLIENT_IDENTITY_DIR": "dir"}, DIRECTORY),
+        (DIRECTORY, {"SIRA_CA_FILE": "ca", "SIRA_CERT_FILE": "cert", "SIRA_KEY_FILE": "key"}, FILES),
+        (TOKEN, {"SIRA_CERT_FILE": "cert", "SIRA_KEY_FILE": "key"}, FILES),
+        (FILES, {"SIRA_JWT_FILE": "jwt"}, TOKEN),
+        (FILES, {"SIRA_CA_FILE": "mine"}, Context("h:1", "mine", "cert", "key")),
+        # A socket that all programs of a host are told of is the last choice.
+        (Context("h:1"), {"SPIFFE_ENDPOINT_SOCKET": "unix:/agent"}, AGENT),
+        (DIRECTORY, {"SPIFFE_ENDPOINT_SOCKET": "unix:/agent"}, DIRECTORY),
+        (FILES, {"SPIFFE_ENDPOINT_SOCKET": "unix:/agent"}, FILES),
+        (Context("unix:/sira"), {"SPIFFE_ENDPOINT_SOCKET": "unix:/agent"}, Context("unix:/sira")),
+    ],
+)
+def test_a_way_to_secure_a_connection_takes_the_place_of_another(
+    context: Context, variables: dict[str, str], secured: Context
+) -> None:
+    assert with_variables(context, variables) == secured
+
+
+@pytest.mark.parametrize(
+    ("context", "problem"),
+    [
+        (Context(identity_dir="d", agent_socket="s"), "identity_dir and agent_socket exclude each other"),
+        (Context(ca_file="c", identity_dir="d"), "ca_file and identity_dir exclude each other"),
+        (Context(cert_file="c"), "cert_file and key_file go together"),
+        (Context(cert_file="c", key_file="k", jwt_file="j"), "jwt_file and cert_file exclude each other"),
+        (
+            Context("unix:/s", identity_dir="d"),
+            "identity_dir is of no use at unix:/s: a Unix socket of a kernel is plaintext",
+        ),
+        *((context, "") for context in (Context(), FILES, TOKEN, DIRECTORY, AGENT)),
+    ],
+)
+def test_what_does_not_go_together(context: Context, problem: str) -> None:
+    assert context.check() == problem
+
+
+def test_what_does_not_go_together_is_named_before_anybody_is_called(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    ContextFile().put("half", Context(cert_file="c")).save(path)
+    with pytest.raises(Failure, match="context half: cert_file and key_file go together") as refused:
+        choose(None, None, {"SIRA_CONFIG": str(path)})
+    assert refused.value.code is ExitCode.USAGE
+    variables = {"SIRA_CLIENT_IDENTITY_DIR": "d", "SIRA_CA_FILE": "c"}
+    with pytest.raises(Failure, match="the environment: ca_file and identity_dir exclude each other"):
+        choose("h:1", None, {"SIRA_CONFIG": "/none", **variables})
+
+
+@pytest.mark.parametrize(
+    ("context", "transport"),
+    [
+        (Context(), "plaintext"),
+        (Context("h:1"), "TLS"),
+        (FILES, "mTLS"),
+        (TOKEN, "TLS, JWT-SVID"),
+        (DIRECTORY, "mTLS (SPIFFE)"),
+        (AGENT, "mTLS (SPIFFE)"),
+    ],
+)
+def test_transports(context: Context, transport: str) -> None:
+    assert context.transport == transport
+
+
 def test_where_the_file_is(tmp_path: Path) -> None:
     assert file_path({"SIRA_CONFIG": "x.yaml", "XDG_CONFIG_HOME": "y"}) == Path("x.yaml")
     assert file_path({"XDG_CONFIG_HOME": "y"}) == Path("y/sira/config.yaml")
@@ -115,6 +187,8 @@ def test_where_the_file_is(tmp_path: Path) -> None:
         (Context("10.0.0.1:1"), False),
         (Context("localhost.example.org:1"), False),
         (Context("127.0.0.1:1", ca_file="ca.pem"), False),
+        (Context("127.0.0.1:1", identity_dir="d"), False),
+        (Context("127.0.0.1:1", agent_socket="s"), False),
     ],
 )
 def test_plaintext_is_for_this_machine_only(context: Context, plaintext: bool) -> None:

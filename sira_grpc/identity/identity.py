@@ -13,13 +13,14 @@ from sira.identity.v1.authority_service_pb2 import IdentityStatus
 
 from sira_grpc.clock import Clock
 from sira_grpc.config import IdentityConfig
+from sira_grpc.errors import ConfigError
 from sira_grpc.identity.callers import Callers
 from sira_grpc.identity.entitlement import Entitlement
 from sira_grpc.identity.federation import BundleFetcher, Federation
 from sira_grpc.identity.issuer import Issuer, IssuingTerms
 from sira_grpc.identity.join_tokens import JoinTokens
 from sira_grpc.identity.local_operator import LocalOperator
-from sira_grpc.identity.member import KERNEL, MemberCredentials, member_identity
+from sira_grpc.identity.member import MemberCredentials, member_identity
 from sira_grpc.identity.opening import Opened, open_view
 from sira_grpc.identity.own_certificate import OwnCertificate
 from sira_grpc.identity.records import Records
@@ -79,9 +80,10 @@ class Identity:
         self.member = MemberCredentials(self.trust)
         self.operator = LocalOperator(self.trust, Path(config.dir) / OPERATOR_DIRECTORY)
         own = partial(OwnCertificate, view, self.issuer, clock=clock, ttl=config.certificate_ttl)
-        named = [f"{KERNEL}.{domain}", *dict.fromkeys((*config.names, *names))]
+        member = member_identity(domain, host)
+        named = list(dict.fromkeys((member.dns_name, *config.names, *names)))
         self._own = (
-            own(member_identity(domain, host), named, install=self.member.install),
+            own(member, named, install=self.member.install),
             own(self.operator.identity, (), install=self.operator.install),
         )
         self._upkeep = Upkeep(opened, self.rotator, self.records, self.tokens, clock, retention=config.record_retention)
@@ -90,13 +92,15 @@ class Identity:
         """Has the kernel's own certificates issued, and starts the tasks.
 
         Raises:
-            ConfigError: an upstream file cannot be used.
+            ConfigError: an upstream file cannot be used, or the local operator's directory cannot be written.
             StoreUnavailable: nothing can be written.
-            OSError: the local operator's directory cannot be written.
         """
         await self._upkeep.renew_intermediate()  # it may have expired while no member ran
-        for certificate in self._own:
-            await certificate.renew()
+        try:
+            for certificate in self._own:
+                await certificate.renew()
+        except OSError as error:
+            raise ConfigError(f"identity.dir: {self.operator.directory} cannot be written: {error.strerror}") from error
         self.view.trust_changed.append(self._trust_changed)
         upstream = await self._opened.founder.changed_upstream(self._opened.sealer)
         if upstream is not None and self.view.rotation is None:
@@ -192,9 +196,9 @@ async def open_identity(
     """Opens identity and starts it: see Identity.
 
     Raises:
-        ConfigError: the keys cannot be opened, or the configuration does not fit the store.
+        ConfigError: the keys cannot be opened, the configuration does not fit the store, or the local operator's
+            directory cannot be written.
         StoreUnavailable: nothing can be written.
-        OSError: the local operator's directory cannot be written.
     """
     opened = await open_view(store, config, clock=clock, random_bytes=random_bytes)
     try:

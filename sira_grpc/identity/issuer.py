@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -28,6 +29,9 @@ from sira_grpc.svid.spiffe_id import SpiffeId
 from sira_grpc.times import NANOS, duration, seconds, timestamp
 
 JWT_TTL = 300.0
+_LABEL = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+_DNS_NAME = re.compile(rf"(?=.{{1,253}}$)(\*\.)?{_LABEL}(\.{_LABEL})*")
+"""A last label that ends in a digit is left to IP addresses."""
 MAX_SUPERSEDED = 100
 """Records that one renewal ends, at most."""
 
@@ -74,6 +78,7 @@ class Order:
         supersedes: serial numbers of what its holder gives up for it.
         join_token: name of the token that it is issued for; empty for none.
         delegated: what its holder may have issued.
+        allowed_dns: DNS names that its holder may have in certificates.
         max_ttl: seconds that its holder may renew it with; None for what all may.
     """
 
@@ -86,6 +91,7 @@ class Order:
     supersedes: Sequence[str] = ()
     join_token: str = ""
     delegated: Sequence[str] = ()
+    allowed_dns: Sequence[str] = ()
     max_ttl: float | None = None
     more: Callable[[str], list[Op]] = field(default=lambda serial: [])
     """Makes what is written together with the record, given its serial number."""
@@ -157,7 +163,8 @@ class Issuer:
             InvalidField: it is for no SPIFFE ID.
             IdentityNotAllowed, Unauthenticated.
         """
-        wanted = caller.identity if caller is not None and not identity else _parse(identity)
+        own = caller.identity if caller is not None else SpiffeId("")  # who has none is refused below
+        wanted = _parse(identity) if identity else own
         self._entitlement.of_caller(caller, wanted)
         authority = self._keyring.issuing()
         now = self._clock.time_ns() // NANOS
@@ -194,6 +201,7 @@ class Issuer:
             requester=actor,
             join_token=token.name,
             delegated=token.delegated,
+            allowed_dns=token.dns_names,
             max_ttl=granted,
         )
 
@@ -214,6 +222,7 @@ class Issuer:
             held = stored.value
             order.supersedes = [caller.serial]
             order.join_token, order.delegated = held.join_token, held.delegated
+            order.allowed_dns = held.allowed_dns_names
             order.max_ttl = seconds(held.max_ttl) if held.HasField("max_ttl") else None
         order.ttl = self._ttl(ttl, order.max_ttl)
         return await self.order(order)
@@ -235,6 +244,7 @@ class Issuer:
             requester=order.requester,
             join_token=order.join_token,
             delegated=order.delegated,
+            allowed_dns_names=order.allowed_dns,
             max_ttl=None if order.max_ttl is None else duration(order.max_ttl),
         )
         return authority, certificate, record
@@ -275,9 +285,13 @@ def _parse(identity: str) -> SpiffeId:
 
 def _read(csr: bytes) -> SigningRequest:
     try:
-        return signing_request.read(csr)
+        request = signing_request.read(csr)
     except ValueError as error:
         raise InvalidField([FieldViolation("csr", str(error))]) from error
+    for name in request.dns_names:
+        if name != request.identity.dns_name and (not _DNS_NAME.fullmatch(name) or name[-1].isdigit()):
+            raise InvalidField([FieldViolation("csr", f"asks for {name!r}, which is no DNS name")])
+    return request
 
 
 def _names(request: SigningRequest) -> list[str]:

@@ -66,8 +66,8 @@ class JoinTokens:
         self._check(asked)
         now_ns = self._clock.time_ns()
         token = self._random_bytes(TOKEN_BYTES).hex()
-        root = fingerprint(self._keyring.issuing().root)
-        secret = JoinSecret(token, self._random_bytes(SECRET_BYTES).hex(), root)
+        authority = self._keyring.issuing()
+        secret = JoinSecret(token, self._random_bytes(SECRET_BYTES).hex(), fingerprint(authority.root))
         made = JoinToken()
         made.CopyFrom(asked)
         made.name = names.TOKEN_NAME + token
@@ -76,7 +76,7 @@ class JoinTokens:
         made.creator = actor
         made.create_time.CopyFrom(timestamp(now_ns))
         made.expire_time.CopyFrom(timestamp(now_ns + round(ttl * NANOS)))
-        record = JoinTokenRecord(join_token=made, secret_sha256=secret.digest)
+        record = JoinTokenRecord(join_token=made, secret_sha256=secret.digest, authority=authority.id)
         ops = [Put(names.token_key(token), record.SerializeToString(), ABSENT)]
         await self._commits.run(self._commits.write(ops))
         return self.describe(self._view.tokens[token]), secret
@@ -109,7 +109,8 @@ class JoinTokens:
             entry = self._view.tokens.get(name)
             return self.describe(entry) if entry is not None and entry.record is not None else None
 
-        return await take_page(self._view.tokens, load, None, size=size, token=token, query="joinTokens")
+        there = [token_id for token_id, entry in self._view.tokens.items() if entry.record is not None]
+        return await take_page(there, load, None, size=size, token=token, query="joinTokens")
 
     @staticmethod
     def describe(entry: Token) -> JoinToken:
@@ -210,7 +211,8 @@ class JoinTokens:
         if entry.record is None:
             return False
         token = entry.record.join_token
-        return token.expire_time.ToNanoseconds() > now_ns and len(entry.uses) < token.max_uses
+        verifies = entry.record.authority == self._keyring.issuing().id
+        return verifies and token.expire_time.ToNanoseconds() > now_ns and len(entry.uses) < token.max_uses
 
     def _check(self, asked: JoinToken) -> None:
         broken = []

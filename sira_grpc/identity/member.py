@@ -10,9 +10,6 @@ from sira_grpc.identity.trust import Trust
 from sira_grpc.svid import x509_svid
 from sira_grpc.svid.spiffe_id import MEMBER, SpiffeId
 
-KERNEL = "kernel"
-"""First label of the DNS name that every member has: `kernel.{trust domain}`."""
-
 _HOST = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?")
 _ALL_INTERFACES = ("0.0.0.0", "::", "")
 

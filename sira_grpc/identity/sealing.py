@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,17 +94,17 @@ def from_key_file(directory: Path, random_bytes: Callable[[int], bytes], *, crea
         if create and not path.exists():
             _create(path, random_bytes(KEY_BYTES))
         check_private(path)
-        key = bytes.fromhex(path.read_text(encoding="ascii").strip())
+        text = path.read_text(encoding="ascii").strip()
     except FileNotFoundError as error:
         raise ConfigError(
             f"identity.dir: {path} is not there, and the private keys in the store are encrypted with it; "
             "put it back, or name the folder that it is in"
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"identity.dir: {path} cannot be used: {error}") from error
-    if len(key) != KEY_BYTES:
+    if not re.fullmatch(f"[0-9a-fA-F]{{{2 * KEY_BYTES}}}", text):
         raise ConfigError(f"identity.dir: {path} must hold {KEY_BYTES} bytes in hex")
-    return Sealer(key, random_bytes, f"identity.dir: {path}")
+    return Sealer(bytes.fromhex(text), random_bytes, f"identity.dir: {path}")
 
 
 def prepare(directory: Path) -> None:
@@ -119,8 +120,12 @@ def prepare(directory: Path) -> None:
         raise ConfigError(f"identity.dir: {directory} cannot be used: {error}") from error
 
 
-def check_private(path: Path) -> None:
+def check_private(path: Path, key: str = "identity.dir") -> None:
     """Makes sure that nobody but its owner may read or write a file or folder, and that the owner is this user.
+
+    Args:
+        path: of it.
+        key: of the configuration that names it, for the errors.
 
     Raises:
         ConfigError: others may.
@@ -129,9 +134,9 @@ def check_private(path: Path) -> None:
     status = path.stat()
     if status.st_mode & 0o077:
         mode = "700" if path.is_dir() else "600"
-        raise ConfigError(f"identity.dir: {path} is open to others (mode {status.st_mode & 0o777:o}): chmod {mode} it")
+        raise ConfigError(f"{key}: {path} is open to others (mode {status.st_mode & 0o777:o}): chmod {mode} it")
     if status.st_uid not in (os.geteuid(), 0):
-        raise ConfigError(f"identity.dir: {path} belongs to another user (uid {status.st_uid}): chown it")
+        raise ConfigError(f"{key}: {path} belongs to another user (uid {status.st_uid}): chown it")
 
 
 def _create(path: Path, key: bytes) -> None:

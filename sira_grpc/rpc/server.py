@@ -39,6 +39,7 @@ from sira_grpc.rpc.interceptors import (
     Metrics,
     Validate,
 )
+from sira_grpc.rpc.method_names import tolerate_undecodable
 from sira_grpc.rpc.options import channel_options
 from sira_grpc.rpc.tracing import tracing
 from sira_grpc.telemetry import Telemetry
@@ -117,6 +118,7 @@ class RpcServer:
         ]
         self._edge = Edge(interceptors, Errors(new_id), metrics)
         self._add([*servicers, *self._own_servicers()])
+        tolerate_undecodable()
         self._server = aio.server(
             handlers=[self._edge],
             interceptors=tracing(telemetry),

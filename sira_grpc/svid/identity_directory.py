@@ -48,16 +48,18 @@ class IdentityFiles:
     federated: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def write(directory: Path, files: IdentityFiles, *, group_readable: bool = False) -> None:
+def write(directory: Path, files: IdentityFiles, *, group_readable: bool = False, owner: int | None = None) -> None:
     """Writes a new generation and makes it the current one, durably. Makes the directory (0700) if it is missing.
 
     Args:
         directory: where to.
         files: what.
         group_readable: the key may be read by the group of the directory too.
+        owner: user who is to own the files, in folders that stay those of this process and that all may look into. None
+            for this process's own.
 
     Raises:
-        OSError: it cannot be written; what was there stays.
+        OSError: it cannot be written, or the files cannot be given away; what was there stays.
         ValueError: a name in `federated` is no trust domain.
     """
     for domain in files.federated:
@@ -66,11 +68,14 @@ def write(directory: Path, files: IdentityFiles, *, group_readable: bool = False
         directory.parent.mkdir(parents=True, exist_ok=True)
         _make_folder(directory, 0o750 if group_readable else 0o700, exist_ok=True)
         _sync(directory.parent)
+    if owner is not None:
+        directory.chmod(0o755)
     with _turn(directory):
         old = _current(directory)
         generation = directory / f"{_GENERATION}{_next_number(directory)}"
         try:
-            _write_generation(generation, files, group=directory.stat().st_gid if group_readable else None)
+            group = directory.stat().st_gid if group_readable else None
+            _write_generation(generation, files, group=group, owner=owner)
             _sync(directory)
             _turn_over(directory / CURRENT, generation.name)
         except OSError:
@@ -141,7 +146,7 @@ def _turn(directory: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _write_generation(generation: Path, files: IdentityFiles, *, group: int | None) -> None:
+def _write_generation(generation: Path, files: IdentityFiles, *, group: int | None, owner: int | None) -> None:
     _make_folder(generation, 0o700)
     contents = {SVID: files.svid, BUNDLE: files.bundle, **({CRL: files.crl} if files.crl else {})}
     for name, content in contents.items():
@@ -154,6 +159,10 @@ def _write_generation(generation: Path, files: IdentityFiles, *, group: int | No
         for path, mode in ((generation / KEY, 0o640), (generation, 0o750)):
             os.chown(path, -1, group)
             path.chmod(mode)
+    if owner is not None:
+        for name in (*contents, KEY):
+            os.chown(generation / name, owner, -1)
+        generation.chmod(0o755)
     _sync(generation / FEDERATED)
     _sync(generation)
 

@@ -17,6 +17,8 @@ _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 _SEGMENT = re.compile(r"[A-Za-z0-9._-]+")
 _ID = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 
+KERNEL = "kernel"
+"""First label of the DNS name of each member of a trust domain."""
 SERVICE, OPERATOR, NODE, MEMBER, PLUGIN, OTHER = "service", "operator", "node", "member", "plugin", "other"
 _NAMED = {OPERATOR, NODE, MEMBER, PLUGIN}
 
@@ -71,10 +73,17 @@ class SpiffeId:
 
     @property
     def dns_name(self) -> str:
-        """The DNS name that a service's certificates hold, `checkout.default.example.org`; empty for what is none."""
-        if self.kind != SERVICE:
-            return ""
-        return f"{self.segments[3]}.{self.segments[1]}.{self.trust_domain}"
+        """The DNS name that comes with the identity, and which nobody else's certificates may hold.
+
+        `checkout.default.example.org` for a service, `kernel.example.org` for each member; empty for all others.
+        """
+        match self.kind:
+            case "service":
+                return f"{self.segments[3]}.{self.segments[1]}.{self.trust_domain}"
+            case "member":
+                return f"{KERNEL}.{self.trust_domain}"
+            case _:
+                return ""
 
 
 def check_trust_domain(text: str) -> str:

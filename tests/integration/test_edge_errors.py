@@ -17,6 +17,7 @@ from sira_grpc.config import ServerConfig
 from sira_grpc.errors import ServiceNotFound, SiraError
 from sira_grpc.rpc.call import Context
 from tests.integration.edge_server import REGISTRY, RESOLVER, SERVICE, Failure, Script, Served, failure, serve
+from tests.raw_call import request
 
 SECRET = "password=hunter2"
 
@@ -171,3 +172,16 @@ async def test_a_deadline_ends_the_servicer() -> None:
         told = await failure(served.resolver.Resolve(ResolveRequest(service=SERVICE), timeout=0.05))
         assert told.code is grpc.StatusCode.DEADLINE_EXCEEDED
         await ended.wait()
+
+
+@pytest.mark.parametrize("path", [b"/sira.registry.v1.ResolverService/\xdc", b"\xff", b"/\xe2\x82/a"])
+async def test_a_method_whose_name_is_no_text_ends_nothing(path: bytes) -> None:
+    async with serve() as served:
+        host, port = served.address.split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(request(path))
+        async with asyncio.timeout(10):
+            while b"grpc-status" not in await reader.read(4096):
+                pass
+        writer.close()
+        assert (await served.resolver.Resolve(ResolveRequest(service=SERVICE))).revision == 1

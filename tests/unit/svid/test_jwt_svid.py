@@ -285,6 +285,7 @@ def test_public_keys(key: PublicKey) -> None:
         ),
         (public_der(rsa.generate_private_key(65537, 1024).public_key()), "is an RSA key of fewer than 2048 bits"),
     ],
+    ids=["empty", "garbage", "cut off", "ed25519", "short rsa"],
 )
 def test_what_is_no_public_key(data: bytes, why: str) -> None:
     with pytest.raises(ValueError, match=why):

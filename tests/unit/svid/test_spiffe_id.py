@@ -34,7 +34,7 @@ identities = st.builds(SpiffeId, domains, st.lists(segments, max_size=6).map(tup
     ("text", "kind", "service_name", "dns_name"),
     [
         (CHECKOUT, SERVICE, "namespaces/default/services/checkout", "checkout.default.example.org"),
-        ("spiffe://example.org/member/m1", MEMBER, "", ""),
+        ("spiffe://example.org/member/m1", MEMBER, "", "kernel.example.org"),
         ("spiffe://example.org/node/gpu-1", NODE, "", ""),
         ("spiffe://example.org/operator/ann", OPERATOR, "", ""),
         ("spiffe://example.org/plugin/p", PLUGIN, "", ""),

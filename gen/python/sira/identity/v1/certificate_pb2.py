@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"sira/identity/v1/certificate.proto\x12\x10sira.identity.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe5\x03\n\x0b\x43\x65rtificate\x12\x16\n\x06serial\x18\x01 \x01(\tR\x06serial\x12\x1a\n\x08identity\x18\x02 \x01(\tR\x08identity\x12\x1b\n\tdns_names\x18\x03 \x03(\tR\x08\x64nsNames\x12\x1c\n\tauthority\x18\x04 \x01(\tR\tauthority\x12\x39\n\nissue_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tissueTime\x12;\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\x12\x1c\n\trequester\x18\x07 \x01(\tR\trequester\x12\x1d\n\njoin_token\x18\x08 \x01(\tR\tjoinToken\x12\x1c\n\tdelegated\x18\t \x03(\tR\tdelegated\x12#\n\rsuperseded_by\x18\n \x01(\tR\x0csupersededBy\x12;\n\x0brevoke_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nrevokeTime\x12\x32\n\x07max_ttl\x18\x0c \x01(\x0b\x32\x19.google.protobuf.DurationR\x06maxTtlb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"sira/identity/v1/certificate.proto\x12\x10sira.identity.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x91\x04\n\x0b\x43\x65rtificate\x12\x16\n\x06serial\x18\x01 \x01(\tR\x06serial\x12\x1a\n\x08identity\x18\x02 \x01(\tR\x08identity\x12\x1b\n\tdns_names\x18\x03 \x03(\tR\x08\x64nsNames\x12\x1c\n\tauthority\x18\x04 \x01(\tR\tauthority\x12\x39\n\nissue_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tissueTime\x12;\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\x12\x1c\n\trequester\x18\x07 \x01(\tR\trequester\x12\x1d\n\njoin_token\x18\x08 \x01(\tR\tjoinToken\x12\x1c\n\tdelegated\x18\t \x03(\tR\tdelegated\x12#\n\rsuperseded_by\x18\n \x01(\tR\x0csupersededBy\x12;\n\x0brevoke_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nrevokeTime\x12\x32\n\x07max_ttl\x18\x0c \x01(\x0b\x32\x19.google.protobuf.DurationR\x06maxTtl\x12*\n\x11\x61llowed_dns_names\x18\r \x03(\tR\x0f\x61llowedDnsNamesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,5 +34,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sira.identity.v1.certificat
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CERTIFICATE']._serialized_start=122
-  _globals['_CERTIFICATE']._serialized_end=607
+  _globals['_CERTIFICATE']._serialized_end=651
 # @@protoc_insertion_point(module_scope)

@@ -40,6 +40,7 @@ class Certificate(_message.Message):
     SUPERSEDED_BY_FIELD_NUMBER: _builtins.int
     REVOKE_TIME_FIELD_NUMBER: _builtins.int
     MAX_TTL_FIELD_NUMBER: _builtins.int
+    ALLOWED_DNS_NAMES_FIELD_NUMBER: _builtins.int
     serial: _builtins.str
     """Serial number, 32 to 40 lower-case hex digits."""
     identity: _builtins.str
@@ -78,6 +79,12 @@ class Certificate(_message.Message):
     def max_ttl(self) -> _duration_pb2.Duration:
         """Longest validity that its holder may renew it with, from its join token. Absent: what the kernel grants to all."""
 
+    @_builtins.property
+    def allowed_dns_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """DNS names that its holder may have in certificates besides those that come with an identity: its own, and what is
+        delegated to it. `*.example.org` covers one more label. From its join token, and kept when it renews.
+        """
+
     def __init__(
         self,
         *,
@@ -93,10 +100,11 @@ class Certificate(_message.Message):
         superseded_by: _builtins.str = ...,
         revoke_time: _timestamp_pb2.Timestamp | None = ...,
         max_ttl: _duration_pb2.Duration | None = ...,
+        allowed_dns_names: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "issue_time", b"issue_time", "max_ttl", b"max_ttl", "revoke_time", b"revoke_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "delegated", b"delegated", "dns_names", b"dns_names", "expire_time", b"expire_time", "identity", b"identity", "issue_time", b"issue_time", "join_token", b"join_token", "max_ttl", b"max_ttl", "requester", b"requester", "revoke_time", b"revoke_time", "serial", b"serial", "superseded_by", b"superseded_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_dns_names", b"allowed_dns_names", "authority", b"authority", "delegated", b"delegated", "dns_names", b"dns_names", "expire_time", b"expire_time", "identity", b"identity", "issue_time", b"issue_time", "join_token", b"join_token", "max_ttl", b"max_ttl", "requester", b"requester", "revoke_time", b"revoke_time", "serial", b"serial", "superseded_by", b"superseded_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

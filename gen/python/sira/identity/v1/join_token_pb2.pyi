@@ -54,7 +54,7 @@ class JoinToken(_message.Message):
     @_builtins.property
     def dns_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """DNS names that the certificates may hold besides those that come with the identity, at most 64. `*.example.org`
-        covers one more label.
+        covers one more label. What comes with other identities is never granted.
         """
 
     @_builtins.property

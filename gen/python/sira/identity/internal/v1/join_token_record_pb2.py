@@ -25,13 +25,13 @@ _sym_db = _symbol_database.Default()
 from sira.identity.v1 import join_token_pb2 as sira_dot_identity_dot_v1_dot_join__token__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1sira/identity/internal/v1/join_token_record.proto\x12\x19sira.identity.internal.v1\x1a!sira/identity/v1/join_token.proto\"r\n\x0fJoinTokenRecord\x12:\n\njoin_token\x18\x01 \x01(\x0b\x32\x1b.sira.identity.v1.JoinTokenR\tjoinToken\x12#\n\rsecret_sha256\x18\x02 \x01(\x0cR\x0csecretSha256b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1sira/identity/internal/v1/join_token_record.proto\x12\x19sira.identity.internal.v1\x1a!sira/identity/v1/join_token.proto\"\x90\x01\n\x0fJoinTokenRecord\x12:\n\njoin_token\x18\x01 \x01(\x0b\x32\x1b.sira.identity.v1.JoinTokenR\tjoinToken\x12#\n\rsecret_sha256\x18\x02 \x01(\x0cR\x0csecretSha256\x12\x1c\n\tauthority\x18\x03 \x01(\tR\tauthorityb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sira.identity.internal.v1.join_token_record_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_JOINTOKENRECORD']._serialized_start=115
-  _globals['_JOINTOKENRECORD']._serialized_end=229
+  _globals['_JOINTOKENRECORD']._serialized_start=116
+  _globals['_JOINTOKENRECORD']._serialized_end=260
 # @@protoc_insertion_point(module_scope)

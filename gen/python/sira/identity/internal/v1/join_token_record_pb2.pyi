@@ -25,8 +25,13 @@ class JoinTokenRecord(_message.Message):
 
     JOIN_TOKEN_FIELD_NUMBER: _builtins.int
     SECRET_SHA256_FIELD_NUMBER: _builtins.int
+    AUTHORITY_FIELD_NUMBER: _builtins.int
     secret_sha256: _builtins.bytes
     """SHA-256 of its secret."""
+    authority: _builtins.str
+    """Id of the authority whose root the secret names: once another one issues, who has the secret cannot verify the
+    kernel with it any more.
+    """
     @_builtins.property
     def join_token(self) -> _join_token_pb2.JoinToken:
         """What everybody may see of it."""
@@ -36,10 +41,11 @@ class JoinTokenRecord(_message.Message):
         *,
         join_token: _join_token_pb2.JoinToken | None = ...,
         secret_sha256: _builtins.bytes = ...,
+        authority: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["join_token", b"join_token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["join_token", b"join_token", "secret_sha256", b"secret_sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "join_token", b"join_token", "secret_sha256", b"secret_sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

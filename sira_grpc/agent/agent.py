@@ -168,7 +168,7 @@ class Agent:
         return await settle(self._joining, self.directory, clock=self._clock)
 
     def _follow(self, link: KernelLink, holdings: Holdings) -> None:
-        settling = Settling(holdings)
+        settling = Settling(holdings, clock=self._clock)
         watch = BundleWatch(
             link,
             received=settling.received,

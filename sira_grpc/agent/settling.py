@@ -7,6 +7,8 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
+from sira_client.clock import Clock
+
 from sira_grpc.agent import trust
 from sira_grpc.agent.bundle_watch import Delivery
 from sira_grpc.agent.holdings import Holdings
@@ -14,6 +16,8 @@ from sira_grpc.watch import ChangeFeed
 
 _log = logging.getLogger(__name__)
 
+FILES_SECONDS = 2.0
+"""How long programs that look at their files every second are given to see them, once they are written."""
 READ_SECONDS = 30.0
 """How long a program may take to read what it follows, before the kernel is told without it: one that hangs must not
 hold a rotation up for everybody."""
@@ -24,11 +28,13 @@ class Settling:
 
     Args:
         holdings: what lives by it.
+        clock: the time.
         read_seconds: see READ_SECONDS.
     """
 
-    def __init__(self, holdings: Holdings, *, read_seconds: float = READ_SECONDS) -> None:
+    def __init__(self, holdings: Holdings, *, clock: Clock, read_seconds: float = READ_SECONDS) -> None:
         self._holdings = holdings
+        self._clock = clock
         self._read_seconds = read_seconds
         self._latest: Delivery | None = None
         self._arrived = asyncio.Event()
@@ -72,6 +78,8 @@ class Settling:
         """Returns once all is renewed, on disk, and with those who follow it."""
         await self._holdings.renewed()
         await passed(self._holdings.files)
+        if self._holdings.files.subscribers:
+            await self._clock.sleep(FILES_SECONDS)
         try:
             await asyncio.wait_for(passed(self._holdings.streams), self._read_seconds)
         except TimeoutError:

@@ -27,6 +27,7 @@ from sira_grpc.identity.view import IdentityView, Stored
 from sira_grpc.pages import take_page
 from sira_grpc.store.api import Delete, Op, Put
 from sira_grpc.svid import bundle_document, x509_svid
+from sira_grpc.svid.spiffe_id import SpiffeId
 from sira_grpc.times import NANOS, timestamp
 
 WEB = BundleEndpointProfile.BUNDLE_ENDPOINT_PROFILE_HTTPS_WEB
@@ -157,12 +158,15 @@ class Federation:
                 await asyncio.gather(*(self._refresh(trust_domain) for trust_domain in due[start : start + AT_ONCE]))
             next_time = min(self._due.values(), default=None)
             wait = None if next_time is None else max(0.0, next_time - self._clock.monotonic())
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), wait)
+            with suppress(TimeoutError):  # and not wait_for(), which on Python 3.11 may swallow a cancellation
+                async with asyncio.timeout(wait):
+                    await self._wake.wait()
 
     async def _refresh(self, trust_domain: str) -> None:
         stored = self._view.federated.get(trust_domain)
-        if stored is None:
+        if stored is None or not stored.value.endpoint_url:  # it was deleted or replaced since
+            self._due.pop(trust_domain, None)
+            self._errors.pop(trust_domain, None)
             return
         known = stored.value
         try:
@@ -206,11 +210,21 @@ class Federation:
         if (endpoint.endpoint_profile == SPIFFE) != bool(endpoint.endpoint_identity):
             rule = "must be given with the profile HTTPS_SPIFFE, and only then"
             broken.append(FieldViolation(f"{within}endpoint_identity", rule))
+        elif endpoint.endpoint_identity and not _of(trust_domain, endpoint.endpoint_identity):
+            rule = f"must be a SPIFFE ID of the trust domain {trust_domain}"
+            broken.append(FieldViolation(f"{within}endpoint_identity", rule))
         if not document and endpoint.endpoint_profile != WEB:
             rule = "must not be empty unless there is an endpoint of the profile HTTPS_WEB to fetch it from"
             broken.append(FieldViolation("document", rule))
         if broken:
             raise InvalidField(broken)
+
+
+def _of(trust_domain: str, identity: str) -> bool:
+    try:
+        return SpiffeId.parse(identity).trust_domain == trust_domain
+    except ValueError:
+        return False
 
 
 def _read(trust_domain: str, document: bytes) -> TrustBundle:

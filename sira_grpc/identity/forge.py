@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from sira.identity.internal.v1.authority_record_pb2 import AuthorityRecord
 
+from sira_grpc.errors import ConfigError
 from sira_grpc.identity.authority import Authority, seal_key
 from sira_grpc.identity.sealing import Sealer
 from sira_grpc.svid import x509_svid
@@ -124,8 +125,13 @@ class Forge:
             public_key: of its holder.
             now_ns: Unix nanoseconds.
             ttl: seconds from now.
+
+        Raises:
+            ConfigError: the issuer has expired.
         """
         end = min(_moment(now_ns, ttl), authority.issuer.not_valid_after_utc)
+        if end <= _moment(now_ns, 0):
+            raise ConfigError(f"identity: the intermediate of authority {authority.id} expired at {end}")
         alternatives = [x509.UniformResourceIdentifier(str(identity)), *names]
         usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         return (

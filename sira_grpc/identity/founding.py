@@ -26,6 +26,7 @@ from sira_grpc.identity.sealing import Sealer
 from sira_grpc.identity.view import IdentityView
 from sira_grpc.store.api import ABSENT, Put
 from sira_grpc.svid import x509_svid
+from sira_grpc.svid.spiffe_id import MEMBER, SpiffeId
 from sira_grpc.svid.x509_svid import SvidError
 
 log = logging.getLogger(__name__)
@@ -138,7 +139,23 @@ class Founder:
         if not self._config.upstream_cert_file:
             return self._forge.authority(sealer, now_ns=now_ns)
         upstream = read_upstream(self._config, self._now())
-        return self._forge.external_authority(sealer, upstream.chain, upstream.key, now_ns=now_ns)
+        made = self._forge.external_authority(sealer, upstream.chain, upstream.key, now_ns=now_ns)
+        self._check_external(made, now_ns)
+        return made
+
+    def _check_external(self, authority: Authority, now_ns: int) -> None:
+        """Makes sure that what an authority would issue is verified, by issuing something."""
+        domain = self._config.trust_domain
+        key = ec.generate_private_key(ec.SECP256R1())
+        identity = SpiffeId(domain, (MEMBER, "probe"))
+        leaf = self._forge.leaf(authority, identity, (), key.public_key(), now_ns=now_ns, ttl=60)
+        try:
+            x509_svid.verify(leaf, authority.intermediates, {domain: [authority.root]}, now=now_ns / 1e9)
+        except SvidError as error:
+            raise ConfigError(
+                "identity.upstream_cert_file: certificates that it issues are not verified with the root in "
+                f"identity.upstream_bundle_file: {error.__cause__ or error}"
+            ) from error
 
     def _sealer(self, salt: bytes, *, create: bool) -> Sealer:
         passphrase = self._config.passphrase.reveal()
@@ -192,7 +209,7 @@ def _certificates(field: str, path: str) -> list[x509.Certificate]:
 
 def _key(path: str) -> ec.EllipticCurvePrivateKey:
     try:
-        sealing.check_private(Path(path))
+        sealing.check_private(Path(path), "identity.upstream_key_file")
         key = serialization.load_pem_private_key(Path(path).read_bytes(), None)
     except OSError as error:
         raise ConfigError(f"identity.upstream_key_file: {path} cannot be read: {error.strerror}") from error

@@ -77,7 +77,7 @@ class Identity:
         make = partial(opened.founder.make_next, opened.sealer)
         self.rotator = Rotator(view, commits, self.watchers, make, clock, min_stage=config.rotation_min_stage)
         self.federation = Federation(view, commits, fetcher, clock, trust_domain=domain)
-        self.member = MemberCredentials(self.trust)
+        self.member = MemberCredentials(self.trust, lambda: keyring.shown().id)
         self.operator = LocalOperator(self.trust, Path(config.dir) / OPERATOR_DIRECTORY)
         own = partial(OwnCertificate, view, self.issuer, clock=clock, ttl=config.certificate_ttl)
         member = member_identity(domain, host)
@@ -86,7 +86,9 @@ class Identity:
             own(member, named, install=self.member.install),
             own(self.operator.identity, (), install=self.operator.install),
         )
-        self._upkeep = Upkeep(opened, self.rotator, self.records, self.tokens, clock, retention=config.record_retention)
+        self._upkeep = Upkeep(
+            opened, self.rotator, self.records, self.tokens, self.member, clock, retention=config.record_retention
+        )
 
     async def start(self) -> None:
         """Has the kernel's own certificates issued, and starts the tasks.
@@ -96,6 +98,11 @@ class Identity:
             StoreUnavailable: nothing can be written.
         """
         await self._upkeep.renew_intermediate()  # it may have expired while no member ran
+        keyring = self._opened.keyring
+        member = self._own[0]
+        shown = keyring.shown()
+        if shown.id != keyring.issuing().id and shown.issuer.not_valid_after_utc.timestamp() > self.trust.now():
+            await member.renew(shown.id)
         try:
             for certificate in self._own:
                 await certificate.renew()
@@ -122,8 +129,8 @@ class Identity:
 
     @property
     def root_fingerprint(self) -> str:
-        """SHA-256 of the root below which certificates are issued, hex."""
-        return fingerprint(self._opened.keyring.issuing().root)
+        """SHA-256 of the root that the kernel itself can be verified with, hex."""
+        return fingerprint(self._opened.keyring.shown().root)
 
     @property
     def root_expiry(self) -> float:
@@ -175,7 +182,7 @@ class Identity:
         )
 
     def _trust_changed(self, revision: int) -> None:
-        self.member.trust_changed()
+        self.member.refresh()
         for certificate in self._own:
             certificate.trust_changed()
         self.operator.trust_changed()

@@ -80,6 +80,7 @@ class Order:
         delegated: what its holder may have issued.
         allowed_dns: DNS names that its holder may have in certificates.
         max_ttl: seconds that its holder may renew it with; None for what all may.
+        authority: id of the authority that issues it; empty for the one that issues now.
     """
 
     identity: SpiffeId
@@ -93,6 +94,7 @@ class Order:
     delegated: Sequence[str] = ()
     allowed_dns: Sequence[str] = ()
     max_ttl: float | None = None
+    authority: str = ""
     more: Callable[[str], list[Op]] = field(default=lambda serial: [])
     """Makes what is written together with the record, given its serial number."""
 
@@ -228,7 +230,7 @@ class Issuer:
         return await self.order(order)
 
     def _make(self, order: Order) -> tuple[Authority, x509.Certificate, Certificate]:
-        authority = self._keyring.issuing()
+        authority = self._keyring.get(order.authority) if order.authority else self._keyring.issuing()
         now_ns = self._clock.time_ns()
         alternatives = general_names(order.names)
         certificate = self._forge.leaf(

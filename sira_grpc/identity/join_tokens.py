@@ -66,7 +66,7 @@ class JoinTokens:
         self._check(asked)
         now_ns = self._clock.time_ns()
         token = self._random_bytes(TOKEN_BYTES).hex()
-        authority = self._keyring.issuing()
+        authority = self._keyring.shown()
         secret = JoinSecret(token, self._random_bytes(SECRET_BYTES).hex(), fingerprint(authority.root))
         made = JoinToken()
         made.CopyFrom(asked)
@@ -211,7 +211,7 @@ class JoinTokens:
         if entry.record is None:
             return False
         token = entry.record.join_token
-        verifies = entry.record.authority == self._keyring.issuing().id
+        verifies = entry.record.authority == self._keyring.shown().id
         return verifies and token.expire_time.ToNanoseconds() > now_ns and len(entry.uses) < token.max_uses
 
     def _check(self, asked: JoinToken) -> None:

@@ -31,14 +31,21 @@ class Keyring:
         known = self._unsealed.get(authority)
         if known is None or known[0] != stored.revision:
             known = self._unsealed[authority] = (stored.revision, unseal(authority, stored.value, self._sealer))
-            for gone in self._unsealed.keys() - self._view.authorities.keys():
-                del self._unsealed[gone]
+        for gone in self._unsealed.keys() - self._view.authorities.keys():  # keys in the clear must not outlive it
+            del self._unsealed[gone]
         return known[1]
 
     def issuing(self) -> Authority:
         """Returns the authority that issues now."""
         assert self._view.domain is not None, "it is founded before anything is issued"
         return self.get(self._view.domain.value.issuing)
+
+    def shown(self) -> Authority:
+        """Returns the authority that the kernel itself shows a certificate of: the oldest of the bundle.
+
+        While a root is exchanged everybody trusts it, also who has missed that there is a new one.
+        """
+        return self.trusted()[0]
 
     def trusted(self) -> list[Authority]:
         """Returns the authorities of the bundle, the oldest first."""

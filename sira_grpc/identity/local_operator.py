@@ -38,7 +38,7 @@ class LocalOperator:
         """Whom it is for."""
         return SpiffeId(self._trust.trust_domain, (OPERATOR, NAME))
 
-    async def install(self, chain: bytes, key: bytes) -> None:
+    async def install(self, chain: bytes, key: bytes, authority: str) -> None:
         """Writes a certificate and its key, and the bundle as it is.
 
         Raises:

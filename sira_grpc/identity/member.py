@@ -10,6 +10,8 @@ from sira_grpc.identity.trust import Trust
 from sira_grpc.svid import x509_svid
 from sira_grpc.svid.spiffe_id import MEMBER, SpiffeId
 
+MARGIN_SECONDS = 60.0
+"""How long before its end a certificate that is not renewed any more is shown no more."""
 _HOST = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?")
 _ALL_INTERFACES = ("0.0.0.0", "::", "")
 
@@ -32,19 +34,42 @@ class Credentials:
 class MemberCredentials:
     """The credentials as they are now.
 
+    While a root is exchanged there are two certificates: that of the old root is shown until it is in no bundle any
+    more, so that whoever was away while the new one was published can still connect, and learn of it.
+
     Attributes:
         current: read at each handshake, on threads of gRPC's.
-        changed: called when they are others; must not block.
     """
 
-    def __init__(self, trust: Trust) -> None:
-        self._trust = trust
-        self.current = Credentials(b"", b"", b"")
-        self.changed: list[Callable[[], None]] = []
+    def __init__(self, trust: Trust, shown: Callable[[], str]) -> None:
+        """Has no certificate yet.
 
-    async def install(self, chain: bytes, key: bytes) -> None:
-        """Takes in a certificate and its key."""
-        self._become(Credentials(chain, key, self._roots()))
+        Args:
+            trust: whom callers are verified with.
+            shown: returns the id of the authority whose certificate is to be shown.
+        """
+        self._trust = trust
+        self._shown = shown
+        self._held: dict[str, tuple[bytes, bytes]] = {}
+        self._newest = ""
+        self.current = Credentials(b"", b"", b"")
+
+    async def install(self, chain: bytes, key: bytes, authority: str) -> None:
+        """Takes in a certificate and its key, and the authority that issued it."""
+        self._held[authority] = (chain, key)
+        self._newest = authority
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Takes in the roots as they are, and shows the certificate that goes with them. Called now and then too."""
+        roots = self._trust.roots()[self._trust.trust_domain]
+        shown = self._shown()
+        if shown not in self._held or self._expired(shown):
+            shown = self._newest
+        made = Credentials(*self._held[shown], x509_svid.to_pem(roots))
+        if made != self.current:
+            self.current = made
+        self._held = {authority: held for authority, held in self._held.items() if authority in (shown, self._newest)}
 
     def read(self) -> Credentials:
         """Returns the credentials as they are. May be called from any thread."""
@@ -55,18 +80,10 @@ class MemberCredentials:
         current = self.current
         return current.chain, current.key
 
-    def trust_changed(self) -> None:
-        """Takes in the roots as they are."""
-        self._become(Credentials(self.current.chain, self.current.key, self._roots()))
-
-    def _roots(self) -> bytes:
-        return x509_svid.to_pem(self._trust.roots()[self._trust.trust_domain])
-
-    def _become(self, credentials: Credentials) -> None:
-        if credentials != self.current:
-            self.current = credentials
-            for hook in self.changed:
-                hook()
+    def _expired(self, authority: str) -> bool:
+        """Whether what is held of an authority, and is not renewed any more, is nearly over."""
+        leaf = x509_svid.read_pem(self._held[authority][0])[0]
+        return authority != self._newest and leaf.not_valid_after_utc.timestamp() - MARGIN_SECONDS <= self._trust.now()
 
 
 def reached_names(addresses: Iterable[str], host: str) -> list[str]:

@@ -22,8 +22,8 @@ RETRY_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
 
-Install = Callable[[bytes, bytes], Awaitable[None]]
-"""Puts a certificate with its intermediates, and its key, to use; both PEM."""
+Install = Callable[[bytes, bytes, str], Awaitable[None]]
+"""Puts a certificate with its intermediates, and its key, both PEM, to use; is told the authority that issued it."""
 
 
 class OwnCertificate:
@@ -63,38 +63,55 @@ class OwnCertificate:
         self._renew_ns = 0
         self._wake = asyncio.Event()
 
-    async def renew(self) -> None:
+    async def renew(self, authority: str = "") -> None:
         """Has a new one issued, with a new key, and puts it to use. Those before it count no more.
+
+        Args:
+            authority: id of the authority that issues it; empty for the one that issues now.
 
         Raises:
             StoreUnavailable: there can be no record of it now.
             OSError: it cannot be put to use.
         """
+        self._wake.clear()
         key = ec.generate_private_key(ec.SECP256R1())
-        before = tuple(self._view.by_identity.get(str(self.identity), ()))
+        before = [serial for serial in self._view.by_identity.get(str(self.identity), ()) if self._counts(serial)]
         name = str(self.identity)
         order = Order(self.identity, self._names, key.public_key(), self._ttl, requester=name, supersedes=before)
+        order.authority = authority
         issued = await self._issuer.order(order)
         private = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        await self._install(x509_svid.to_pem([x509_svid.read_der(der) for der in issued.chain]), private)
+        chain = x509_svid.to_pem([x509_svid.read_der(der) for der in issued.chain])
+        await self._install(chain, private, issued.record.authority)
         self._authority, self._serial = issued.record.authority, issued.record.serial
-        self._issued_ns, self._renew_ns = issued.record.issue_time.ToNanoseconds(), issued.renew_time.ToNanoseconds()
+        self._issued_ns = issued.record.issue_time.ToNanoseconds()
+        # Near the end of its issuer certificates get ever shorter: they must not follow one another without a pause.
+        self._renew_ns = max(issued.renew_time.ToNanoseconds(), self._issued_ns + round(RETRY_SECONDS * NANOS))
+        if self._outdated:  # another one issues since it was ordered
+            self._wake.set()
+
+    def _counts(self, serial: str) -> bool:
+        held = self._view.certificates[serial].value
+        return not held.superseded_by and not held.HasField("revoke_time")
+
+    @property
+    def _outdated(self) -> bool:
+        assert self._view.domain is not None, "it was founded before anything was issued"
+        return self._view.domain.value.issuing != self._authority
 
     def trust_changed(self) -> None:
         """Has it renewed if another authority issues now, or it was revoked: the kernel cannot be without it."""
-        assert self._view.domain is not None, "trust has changed, so there is some"
-        revoked = self._view.revoked(str(self.identity), self._serial, self._issued_ns)
-        if revoked or self._view.domain.value.issuing != self._authority:
+        if self._outdated or self._view.revoked(str(self.identity), self._serial, self._issued_ns):
             self._wake.set()
 
     async def run(self) -> None:
         """Renews it for ever; cancelled by its owner."""
         while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), max(0.0, (self._renew_ns - self._clock.time_ns()) / NANOS))
-            self._wake.clear()
+            with suppress(TimeoutError):  # and not wait_for(), which on Python 3.11 may swallow a cancellation
+                async with asyncio.timeout(max(0.0, (self._renew_ns - self._clock.time_ns()) / NANOS)):
+                    await self._wake.wait()
             try:
                 await self.renew()
             except (SiraError, OSError):

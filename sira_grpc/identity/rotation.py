@@ -164,8 +164,9 @@ class Rotator:
                 except (StoreUnavailable, Conflict):
                     log.warning("the rotation of the root cannot go on; it is tried again", exc_info=True)
                     delay = RETRY_SECONDS
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), delay)
+            with suppress(TimeoutError):  # and not wait_for(), which on Python 3.11 may swallow a cancellation
+                async with asyncio.timeout(delay):
+                    await self._news.wait()
             await asyncio.sleep(MIN_LOOK_SECONDS)
 
     async def _go_on(self) -> None:

@@ -72,6 +72,10 @@ class Trust:
         """Revision of the last change."""
         return self._view.trust_revision
 
+    def now(self) -> float:
+        """The time, in Unix seconds."""
+        return self._clock.time_ns() / NANOS
+
     @property
     def roots_revision(self) -> int:
         """Revision of the last change of the authorities."""
@@ -118,11 +122,16 @@ class Trust:
         """Returns the own bundle as a SPIFFE bundle document."""
         return bundle_document.write(self._own_bundle())
 
+    @property
+    def stale(self) -> bool:
+        """The revocation lists of the state that was built last are to be made anew."""
+        return self._state is not None and self._clock.time_ns() - self._state.time_ns > CRL_NS
+
     async def state(self) -> TrustState:
         """Returns the state as it is; built once for all who ask, in a thread: revocation lists may be long."""
         async with self._building:
             state, now_ns = self._state, self._clock.time_ns()
-            if state is None or state.revision != self.revision or now_ns - state.time_ns > CRL_NS:
+            if state is None or state.revision != self.revision or self.stale:
                 state = self._state = await self._build(now_ns)
             return state
 

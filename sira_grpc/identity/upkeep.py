@@ -11,6 +11,7 @@ from sira_grpc.clock import Clock
 from sira_grpc.errors import SiraError
 from sira_grpc.identity import names
 from sira_grpc.identity.join_tokens import JoinTokens
+from sira_grpc.identity.member import MemberCredentials
 from sira_grpc.identity.opening import Opened
 from sira_grpc.identity.records import Records
 from sira_grpc.identity.rotation import Rotator
@@ -33,6 +34,7 @@ class Upkeep:
         rotator: Rotator,
         records: Records,
         tokens: JoinTokens,
+        member: MemberCredentials,
         clock: Clock,
         *,
         retention: float,
@@ -45,6 +47,7 @@ class Upkeep:
         self._rotator = rotator
         self._records = records
         self._tokens = tokens
+        self._member = member
         self._clock = clock
         self._retention_ns = round(retention * NANOS)
 

@@ -175,7 +175,7 @@ class IdentityView:
     def _apply_token(self, token: str, change: Change) -> None:
         entry = self.tokens[token]
         entry.record = None if change.value is None else JoinTokenRecord.FromString(change.value)
-        entry.revision = change.revision
+        entry.revision = 0 if change.value is None else change.revision
         self._forget_token(token)
 
     def _apply_use(self, path: str, change: Change) -> None:

@@ -7,8 +7,10 @@ from collections.abc import AsyncGenerator, Callable
 
 from sira_grpc.clock import Clock
 from sira_grpc.errors import FieldViolation, InvalidField, SiraError
-from sira_grpc.identity.trust import CRL_NS, Trust
-from sira_grpc.times import NANOS
+from sira_grpc.identity.trust import Trust
+
+LOOK_SECONDS = 900.0
+"""How often it is looked whether revocation lists are to be made anew."""
 
 
 class Watchers:
@@ -46,7 +48,12 @@ class Watchers:
     async def run(self) -> None:
         """Has revocation lists sent again before they expire, for ever; cancelled by its owner."""
         while True:
-            await asyncio.sleep(CRL_NS / NANOS)
+            await asyncio.sleep(LOOK_SECONDS)
+            self.look()
+
+    def look(self) -> None:
+        """Has everybody sent the state again if its revocation lists are to be made anew."""
+        if self._trust.stale:
             self.wake(self._trust.revision)
 
     def closed(self, watcher: Watcher) -> None:

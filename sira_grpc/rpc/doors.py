@@ -30,12 +30,8 @@ class Doors:
 
     def __init__(self, config: ServerConfig, member: Callable[[], Credentials] | None) -> None:
         self._config = config
-        self._token_credentials: grpc.ServerCredentials | None = None
-        if member is not None:
-            self._credentials: grpc.ServerCredentials | None = dynamic_credentials(member, clients=True)
-            self._token_credentials = dynamic_credentials(member, clients=False)
-        else:
-            self._credentials = server_credentials(config.tls) if config.tls.enabled else None
+        self._member = member
+        self._fixed = server_credentials(config.tls) if member is None and config.tls.enabled else None
 
     def bind(self, server: aio.Server) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Binds every address. Returns those of server.addresses and server.token_addresses, with their ports.
@@ -44,23 +40,25 @@ class Doors:
             ConfigError: an address is taken or cannot be bound.
         """
         main = tuple(
-            self._bind(server, f"server.addresses[{index}]", address, self._credentials)
+            self._bind(server, f"server.addresses[{index}]", address, clients=True)
             for index, address in enumerate(self._config.addresses)
         )
-        if self._token_credentials is None:
+        if self._member is None:
             return main, ()
         return main, tuple(
-            self._bind(server, f"server.token_addresses[{index}]", address, self._token_credentials)
+            self._bind(server, f"server.token_addresses[{index}]", address, clients=False)
             for index, address in enumerate(self._config.token_addresses)
         )
 
-    def _bind(self, server: aio.Server, key: str, address: str, credentials: grpc.ServerCredentials | None) -> str:
+    def _bind(self, server: aio.Server, key: str, address: str, *, clients: bool) -> str:
         if address.startswith(_UNIX):
             if _answers(address.removeprefix(_UNIX)):
                 raise ConfigError(f"{key}: {address} is taken: another process answers there")
             self._listen(server, key, address, None)
             return address
-        port = self._listen(server, key, address, credentials)
+        # Each address has its own: what one was given is no news to the others.
+        dynamic = dynamic_credentials(self._member, clients=clients) if self._member is not None else None
+        port = self._listen(server, key, address, dynamic or self._fixed)
         return f"{address.rpartition(':')[0]}:{port}"
 
     @staticmethod

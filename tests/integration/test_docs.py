@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -54,10 +55,14 @@ def test_every_error_is_there_with_its_status() -> None:
 def test_every_metric_is_there() -> None:
     with SiraProcess(
         *("dev", "-o", "json", "--listen", "127.0.0.1:0"),
-        environment={"SIRA_TELEMETRY_PROMETHEUS_ADDRESS": "127.0.0.1:0"},
+        environment={
+            "SIRA_TELEMETRY_PROMETHEUS_ADDRESS": "127.0.0.1:0",
+            "SIRA_IDENTITY_ENABLED": "true",
+            "SIRA_SERVER_TOKEN_ADDRESSES": "127.0.0.1:0",
+        },
     ) as kernel:
         ready = kernel.json()
-        status(ready["addresses"][0])
+        status(ready["addresses"][0], ready["operatorDir"])
         with urllib.request.urlopen(f"http://{ready['metricsAddress']}/metrics") as answer:
             shown = re.findall(r"^# TYPE (\w+)", answer.read().decode(), re.MULTILINE)
     assert set(table(OPERATIONS, "Metric")) == set(shown) - {"target_info"}
@@ -79,12 +84,13 @@ def test_a_backup_can_be_made_and_restored(tmp_path: Path) -> None:
     assert [service["name"] for service in services] == ["namespaces/default/services/kept"]
 
 
-def status(address: str) -> None:
+def status(address: str, identity: str) -> None:
     """Makes one call, so that there is something to measure."""
-    sira(address, "status")
+    sira(address, "status", identity=identity)
 
 
-def sira(address: str, *arguments: str) -> str:
-    """What a command prints as JSON."""
+def sira(address: str, *arguments: str, identity: str = "") -> str:
+    """What a command prints as JSON, called with an identity directory where there is one."""
     command = [sys.executable, "-m", "sira_grpc", "--addr", address, "-o", "json", *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    environment = {**os.environ, **({"SIRA_CLIENT_IDENTITY_DIR": identity} if identity else {})}
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout

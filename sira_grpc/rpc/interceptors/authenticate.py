@@ -72,9 +72,10 @@ def bearer_of(metadata: Iterable[tuple[str, str | bytes]]) -> str:
     if not values:
         return ""
     value = values[0]
-    if len(values) > 1 or not isinstance(value, str) or not value.lower().startswith(BEARER):
+    token = value[len(BEARER) :].strip() if isinstance(value, str) and value.lower().startswith(BEARER) else ""
+    if len(values) > 1 or not token:
         raise CredentialInvalid("authorization: must be one `Bearer` with a JWT-SVID")
-    return value[len(BEARER) :].strip()
+    return token
 
 
 def identity_of(auth_context: Mapping[str, Iterable[bytes]]) -> str:

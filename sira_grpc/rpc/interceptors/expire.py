@@ -56,7 +56,7 @@ class Expire(Interceptor):
         for number, call in enumerate(tuple(self._streams), start=1):
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)
-            if call.credential is None or call not in self._streams:
+            if call.credential is None or call.ending is not None or call not in self._streams:
                 continue
             try:
                 if anew:

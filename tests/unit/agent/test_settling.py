@@ -13,12 +13,12 @@ import pytest
 from sira.identity.v1.certificate_pb2 import Certificate
 from sira.identity.v1.identity_service_pb2 import IssueCertificateResponse, WatchTrustBundlesResponse
 from sira.identity.v1.trust_bundle_pb2 import TrustBundle
-from sira_client.clock import SystemClock
+from sira_client.clock import Clock, SystemClock
 
 from sira_grpc.agent import keyed_svid
 from sira_grpc.agent.bundle_watch import Delivery
 from sira_grpc.agent.holdings import Holdings
-from sira_grpc.agent.settling import Settling
+from sira_grpc.agent.settling import FILES_SECONDS, Settling
 from sira_grpc.agent.trust import Trust
 from sira_grpc.svid import signing_request, x509_svid
 from sira_grpc.svid.spiffe_id import SpiffeId
@@ -70,12 +70,12 @@ class Kernel:
 
 
 @asynccontextmanager
-async def settling(kernel: Kernel, **how: Any) -> AsyncIterator[tuple[Settling, Holdings]]:
+async def settling(kernel: Kernel, clock: Clock | None = None, **how: Any) -> AsyncIterator[tuple[Settling, Holdings]]:
     key, csr = signing_request.make(NODE)
     own = keyed_svid.accept(kernel.answer(csr), key, NODE, now=time.time())
     trust = Trust(bundle_of(DOMAIN, kernel.authority), authority=kernel.authority.id)
     holdings = Holdings(trust, own, issue=kernel.issue, clock=SystemClock(), random=random.Random(7))
-    made = Settling(holdings, **how)
+    made = Settling(holdings, clock=clock or SystemClock(), **how)
     running = asyncio.create_task(made.run())
     try:
         yield made, holdings
@@ -169,3 +169,27 @@ async def test_it_waits_for_the_disk_for_ever() -> None:
         disk.sent(holdings.files.revision)
         assert await kernel.next() == 5
         disk.close()
+
+
+class Pausing(SystemClock):
+    """Who sleeps is held up until a test lets him go on."""
+
+    def __init__(self) -> None:
+        self.slept: asyncio.Queue[float] = asyncio.Queue()
+        self.go_on = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.put_nowait(seconds)
+        await self.go_on.wait()
+
+
+async def test_programs_are_given_the_time_to_look_at_their_files() -> None:
+    kernel, clock = Kernel(), Pausing()
+    async with settling(kernel, clock=clock) as (made, holdings):
+        reader = holdings.files.subscribe(holdings.files.revision)
+        made.received(kernel.says(5))
+        assert await asyncio.wait_for(clock.slept.get(), 10) == FILES_SECONDS
+        assert kernel.acknowledged.empty()
+        clock.go_on.set()
+        assert await kernel.next() == 5
+        reader.close()

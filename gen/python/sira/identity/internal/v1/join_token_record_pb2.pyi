@@ -29,8 +29,8 @@ class JoinTokenRecord(_message.Message):
     secret_sha256: _builtins.bytes
     """SHA-256 of its secret."""
     authority: _builtins.str
-    """Id of the authority whose root the secret names: once another one issues, who has the secret cannot verify the
-    kernel with it any more.
+    """Id of the authority whose root the secret names: once that is in the bundle no more, who has the secret cannot
+    verify the kernel with it.
     """
     @_builtins.property
     def join_token(self) -> _join_token_pb2.JoinToken:

@@ -66,6 +66,7 @@ class Kernel:
         self.token_addresses: tuple[str, ...] = ()
         self.bundle_address = ""
         self.identity: Identity | None = None
+        self.registry: Registry | None = None
         self.metrics_address = ""
         self._clock = clock or SystemClock()
         self._rng = rng or random.Random()
@@ -99,7 +100,7 @@ class Kernel:
             Path(config.probes.tls_ca_file) if config.probes.tls_ca_file else None, self._prober_identity()
         )
         stack.push_async_callback(prober.close)
-        registry = Registry(
+        registry = self.registry = Registry(
             store,
             prober,
             config.registry,

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
+from google.protobuf.message import Message
 from sira.registry.v1.registry_service_pb2 import HoldLeaseRequest
 from sira.registry.v1.resolver_service_pb2 import ResolveRequest, ResolveResponse, WatchRequest, WatchResponse
 
@@ -96,6 +97,9 @@ async def test_the_authorizer_can_be_another() -> None:
     class Nobody:
         def authorize(self, call: Call) -> None:
             raise PermissionDenied(f"{call.caller} may not {call.method.name}")
+
+        def authorize_request(self, call: Call, message: Message) -> None:
+            """Not reached."""
 
     async with serve(authorizer=Nobody()) as served:
         told = await failure(served.resolver.Resolve(ResolveRequest(service=SERVICE)))

@@ -61,7 +61,7 @@ class Bench:
         self._runner.run(self._send(rpc, requests))
 
     async def _send(self, rpc: str, requests: list[bytes]) -> None:
-        registry = self.kernel.kernel._registry
+        registry = self.kernel.kernel.registry
         assert registry is not None
         for pending in (registry.keeper.suspects, registry._health_writer.pending):
             await pending.flush()

@@ -80,7 +80,7 @@ class Identity:
         self.member = MemberCredentials(self.trust, lambda: keyring.shown().id)
         self.operator = LocalOperator(self.trust, Path(config.dir) / OPERATOR_DIRECTORY)
         own = partial(OwnCertificate, view, self.issuer, clock=clock, ttl=config.certificate_ttl)
-        member = member_identity(domain, host)
+        member = self.member_identity = member_identity(domain, host)
         named = list(dict.fromkeys((member.dns_name, *config.names, *names)))
         self._own = (
             own(member, named, install=self.member.install),

@@ -170,6 +170,9 @@ class Issuer:
         self._entitlement.of_caller(caller, wanted)
         authority = self._keyring.issuing()
         now = self._clock.time_ns() // NANOS
+        revoked = self._view.revoked_identities.get(str(wanted))
+        if revoked is not None and revoked.value.revoke_time.ToNanoseconds() >= now * NANOS:
+            now += 1  # tokens tell whole seconds: this one would pass for one that was issued before the revocation
         key_id = authority.record.jwt_key_id
         return jwt_svid.sign(authority.jwt_key, key_id, wanted, audiences, now=now, ttl=round(ttl)), wanted, now
 

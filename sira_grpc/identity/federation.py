@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from cryptography import x509
 from sira.identity.v1.federated_bundle_pb2 import BundleEndpointProfile, FederatedBundle
@@ -205,6 +206,8 @@ class Federation:
             )
         if trust_domain == self._trust_domain:
             broken.append(FieldViolation("trust_domain", "must be another one than the kernel's own"))
+        if endpoint.endpoint_url and not _has_host(endpoint.endpoint_url):
+            broken.append(FieldViolation(f"{within}endpoint_url", "must be an https URL with a host and no user"))
         if bool(endpoint.endpoint_url) != bool(endpoint.endpoint_profile):
             broken.append(FieldViolation(f"{within}endpoint_profile", "must be given with endpoint_url, and only then"))
         if (endpoint.endpoint_profile == SPIFFE) != bool(endpoint.endpoint_identity):
@@ -218,6 +221,14 @@ class Federation:
             broken.append(FieldViolation("document", rule))
         if broken:
             raise InvalidField(broken)
+
+
+def _has_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return bool(parts.hostname) and "@" not in parts.netloc
 
 
 def _of(trust_domain: str, identity: str) -> bool:

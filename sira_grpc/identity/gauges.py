@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from sira.identity.internal.v1.rotation_record_pb2 import RotationRecord
+
 from sira_grpc.clock import Clock
 from sira_grpc.identity.identity import Identity
+from sira_grpc.identity.view import Stored
 from sira_grpc.telemetry import Telemetry
 from sira_grpc.times import NANOS
 
@@ -31,7 +34,7 @@ def expose(identity: Identity, telemetry: Telemetry, clock: Clock) -> None:
     )
     gauge(
         "sira.identity.rotation.stage",
-        lambda: identity.view.rotation.value.stage if identity.view.rotation is not None else 0,
+        lambda: _stage(identity.view.rotation),
         description="Stage of the rotation: 0 none, 1 publishing, 2 issuing, 3 retiring.",
     )
     gauge(
@@ -46,3 +49,7 @@ def expose(identity: Identity, telemetry: Telemetry, clock: Clock) -> None:
         unit="{trust_domain}",
         description="Trust domains whose bundle could not be refreshed the last time.",
     )
+
+
+def _stage(rotation: Stored[RotationRecord] | None) -> int:
+    return rotation.value.stage if rotation is not None else 0

@@ -64,6 +64,7 @@ class Identity:
         view, commits, keyring, forge = opened.view, opened.commits, opened.keyring, opened.forge
         domain = config.trust_domain
         self.view = view
+        self._note_root()
         self.founded = opened.founded
         self.trust = Trust(view, keyring, forge, clock, refresh_hint=config.bundle_refresh_hint)
         self.watchers = Watchers(self.trust, clock)
@@ -134,8 +135,8 @@ class Identity:
 
     @property
     def root_expiry(self) -> float:
-        """When that root expires, in Unix seconds."""
-        return self._opened.keyring.issuing().root.not_valid_after_utc.timestamp()
+        """When the root expires below which certificates are issued, in Unix seconds. May be read on any thread."""
+        return self._root_expiry
 
     def status(self) -> IdentityStatus:
         """Tells how identity is."""
@@ -181,7 +182,11 @@ class Identity:
             live_certificates=self.view.live.count(self._clock.time_ns(), authority),
         )
 
+    def _note_root(self) -> None:
+        self._root_expiry = self._opened.keyring.issuing().root.not_valid_after_utc.timestamp()
+
     def _trust_changed(self, revision: int) -> None:
+        self._note_root()
         self.member.refresh()
         for certificate in self._own:
             certificate.trust_changed()

@@ -156,7 +156,7 @@ class Rotator:
         """Has rotations go on for ever; cancelled by its owner."""
         while True:
             self._news.clear()
-            delay = LOOK_SECONDS if self._view.rotation is not None else None
+            delay = self._pause()
             if self._ready():
                 try:
                     await self._go_on()
@@ -168,6 +168,15 @@ class Rotator:
                 async with asyncio.timeout(delay):
                     await self._news.wait()
             await asyncio.sleep(MIN_LOOK_SECONDS)
+
+    def _pause(self) -> float | None:
+        """Seconds until it is looked again, should nothing happen: when the stage may end, or now and then."""
+        stored = self._view.rotation
+        if stored is None:
+            return None
+        earliest_ns = stored.value.stage_time.ToNanoseconds() + self._min_stage_ns
+        left = (earliest_ns - self._clock.time_ns()) / NANOS
+        return min(left, LOOK_SECONDS) if left > 0 else LOOK_SECONDS
 
     async def _go_on(self) -> None:
         stage = self._rotation().value.stage

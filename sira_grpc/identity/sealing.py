@@ -141,6 +141,8 @@ def check_private(path: Path, key: str = "identity.dir") -> None:
 
 def _create(path: Path, key: bytes) -> None:
     """Writes the key so that it is there whole or not at all, and outlives a power cut."""
+    for left in path.parent.glob(f"{path.name}.*"):  # by a start that was killed: nothing was encrypted with it
+        left.unlink(missing_ok=True)
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(handle, "w", encoding="ascii") as file:

@@ -67,6 +67,7 @@ class Upkeep:
             StoreUnavailable: nothing can be written now.
         """
         now_ns = self._clock.time_ns()
+        self._member.refresh()
         await self.renew_intermediate()
         await self._rotate_root(now_ns / NANOS)
         await self._records.sweep(before_ns=now_ns - self._retention_ns)

@@ -14,8 +14,8 @@ from sira.registry.v1.namespace_pb2 import Namespace
 from sira.registry.v1.service_pb2 import Service
 
 from sira_grpc.registry import names
-from sira_grpc.times import timestamp
 from sira_grpc.store import Change, Commit, Delete, Entry, Op, Put, Snapshot
+from sira_grpc.times import timestamp
 
 NAMESPACE = "namespaces/n"
 

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from sira_grpc.errors import Conflict
 from sira_grpc.commits import ATTEMPTS, in_chunks
+from sira_grpc.errors import Conflict
 from sira_grpc.store import ABSENT, Op, Put
 from tests.unit.registry.world import DEFAULT, World
 

@@ -10,9 +10,9 @@ from sira_grpc.errors import LeaseNotFound, LeaseNotYours
 from sira_grpc.registry import names
 from sira_grpc.registry.lease_key import LeaseKey
 from sira_grpc.registry.leases import STALE_ENTRIES, LeaseTable
-from sira_grpc.times import duration, timestamp
 from sira_grpc.registry.view import RegistryView
 from sira_grpc.store import Change, Commit
+from sira_grpc.times import duration, timestamp
 from tests.clocks import FakeClock
 from tests.unit.registry.world import seeded_bytes
 

@@ -16,8 +16,8 @@ from sira_grpc.errors import (
     NamespaceNotFound,
     ServiceNotFound,
 )
-from sira_grpc.registry.listing import Listing
 from sira_grpc.pages import encode_token
+from sira_grpc.registry.listing import Listing
 from tests.unit.registry.world import DEFAULT, SERVICE, World, endpoint
 
 ALL = FieldMask()

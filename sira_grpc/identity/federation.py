@@ -175,7 +175,10 @@ class Federation:
             if bundle != known.bundle:
                 await self._replace(stored, bundle)
             self._errors.pop(trust_domain, None)
-        except (BundleUnavailable, InvalidField, StoreUnavailable, Conflict) as error:
+        except Conflict:  # it was replaced or deleted since: it is due as that says
+            self._due.pop(trust_domain, None)
+            return
+        except (BundleUnavailable, InvalidField, StoreUnavailable) as error:
             if trust_domain not in self._errors:
                 log.warning("the bundle of %s cannot be refreshed: %s", trust_domain, error)
             self._errors[trust_domain] = str(error)

@@ -122,6 +122,8 @@ class Issuer:
         self._terms = terms
         self._clock = clock
         self.issued = 0
+        self.jwt_expiries: dict[str, int] = {}
+        """When the last JWT-SVID of each authority expires, in Unix seconds, of those issued since the start."""
 
     async def certificate(
         self, csr: bytes, *, join_token: str, ttl: float | None, supersedes: str, caller: Caller | None, actor: str
@@ -174,6 +176,7 @@ class Issuer:
         if revoked is not None and revoked.value.revoke_time.ToNanoseconds() >= now * NANOS:
             now += 1  # tokens tell whole seconds: this one would pass for one that was issued before the revocation
         key_id = authority.record.jwt_key_id
+        self.jwt_expiries[authority.id] = max(self.jwt_expiries.get(authority.id, 0), now + round(ttl))
         return jwt_svid.sign(authority.jwt_key, key_id, wanted, audiences, now=now, ttl=round(ttl)), wanted, now
 
     async def order(self, order: Order) -> Issued:
@@ -228,8 +231,8 @@ class Issuer:
             order.supersedes = [caller.serial]
             order.join_token, order.delegated = held.join_token, held.delegated
             order.allowed_dns = held.allowed_dns_names
-            order.max_ttl = seconds(held.max_ttl) if held.HasField("max_ttl") else None
-        order.ttl = self._ttl(ttl, order.max_ttl)
+            order.max_ttl = self._granted(held)
+        order.ttl = self._ttl(ttl, self._granted(stored.value) if stored is not None else None)
         return await self.order(order)
 
     def _make(self, order: Order) -> tuple[Authority, x509.Certificate, Certificate]:
@@ -253,6 +256,11 @@ class Issuer:
             max_ttl=None if order.max_ttl is None else duration(order.max_ttl),
         )
         return authority, certificate, record
+
+    @staticmethod
+    def _granted(held: Certificate) -> float | None:
+        """Longest validity in seconds of what the holder of a certificate may have issued; None for what all may."""
+        return seconds(held.max_ttl) if held.HasField("max_ttl") else None
 
     def _check(self, caller: Caller | None) -> None:
         if caller is not None and self._view.revoked(caller.name, caller.serial, caller.issued_ns):

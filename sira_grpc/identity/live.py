@@ -31,10 +31,6 @@ class LiveCertificates:
             return len(self._live.get(authority, ()))
         return sum(len(serials) for serials in self._live.values())
 
-    def next_expiry(self) -> int | None:
-        """When the next one expires, in Unix nanoseconds; None if none counts."""
-        return self._expiries[0][0] if self._expiries else None
-
     def _expire(self, now_ns: int) -> None:
         while self._expiries and self._expiries[0][0] <= now_ns:
             _, authority, serial = heapq.heappop(self._expiries)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 
 from sira.identity.internal.v1.authority_record_pb2 import DomainRecord
@@ -47,6 +47,9 @@ class Rotator:
         make_authority: makes the authority that is rotated to.
         clock: the time.
         min_stage: seconds that a stage lasts at least.
+
+    Attributes:
+        jwt_expiries: when the last JWT-SVID of each authority expires, in Unix seconds.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Rotator:
         self._min_stage_ns = round(min_stage * NANOS)
         self._watchers_back = clock.monotonic() + RECONNECT_SECONDS if view.rotation is not None else 0.0
         self._news = asyncio.Event()
+        self.jwt_expiries: Mapping[str, int] = {}
 
     def look(self) -> None:
         """Has it looked soon whether a stage may end."""
@@ -87,7 +91,7 @@ class Rotator:
             stage_time=record.stage_time,
             watchers_pending=self._watchers.pending(stored.revision),
             certificates_pending=self._view.live.count(self._clock.time_ns(), record.from_authority),
-            earliest_time=timestamp(record.stage_time.ToNanoseconds() + self._min_stage_ns),
+            earliest_time=timestamp(self._earliest_ns(record)),
         )
 
     async def start(self, authority: Authority | None = None) -> None:
@@ -174,9 +178,15 @@ class Rotator:
         stored = self._view.rotation
         if stored is None:
             return None
-        earliest_ns = stored.value.stage_time.ToNanoseconds() + self._min_stage_ns
-        left = (earliest_ns - self._clock.time_ns()) / NANOS
+        left = (self._earliest_ns(stored.value) - self._clock.time_ns()) / NANOS
         return min(left, LOOK_SECONDS) if left > 0 else LOOK_SECONDS
+
+    def _earliest_ns(self, record: RotationRecord) -> int:
+        """When the stage may end at the earliest: after its least time, and not before tokens of the old key expire."""
+        earliest_ns = record.stage_time.ToNanoseconds() + self._min_stage_ns
+        if record.stage != ISSUING:
+            return earliest_ns
+        return max(earliest_ns, self.jwt_expiries.get(record.from_authority, 0) * NANOS)
 
     async def _go_on(self) -> None:
         stage = self._rotation().value.stage
@@ -194,7 +204,7 @@ class Rotator:
         if stored is None:
             return False
         record, now_ns = stored.value, self._clock.time_ns()
-        if now_ns < record.stage_time.ToNanoseconds() + self._min_stage_ns:
+        if now_ns < self._earliest_ns(record):
             return False
         if self._watchers.pending(stored.revision) or self._clock.monotonic() < self._watchers_back:
             return False

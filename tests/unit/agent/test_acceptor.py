@@ -147,7 +147,7 @@ async def test_many_who_come_and_go_at_once_leave_nothing_behind(place: Path) ->
         assert acceptor._processes == {}
         assert not acceptor._of_uid
         await until(inner, lambda: not inner.open)
-        assert len(os.listdir("/proc/self/fd")) == open_files
+        assert len(os.listdir("/proc/self/fd")) <= open_files  # what tests before left may have gone meanwhile
 
 
 async def test_who_does_not_read_holds_only_his_own_connection_back(place: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
@@ -264,9 +265,7 @@ class TestRefreshed:
         world.fetcher.gate.clear()
         world.clock.advance(60)
         world.identity.federation._wake.set()
-        async with asyncio.timeout(PATIENCE):
-            while not world.fetcher.asked:
-                await asyncio.to_thread(lambda: None)
+        await eventually(lambda: len(world.fetcher.asked) == 1)
         match change:
             case "deleted":
                 await world.identity.federation.delete(f"federatedBundles/{OTHER}")
@@ -275,17 +274,19 @@ class TestRefreshed:
             case "replaced":
                 await imported(world, BY_SPIFFE, document(sequence=9))
         world.fetcher.gate.set()
-        await settled(world)
-        for seconds in (300, 300):
-            world.clock.advance(seconds)
-            world.identity.federation._wake.set()
-            await settled(world)
-        asked = {"deleted": 1, "by hand": 1, "replaced": 3}[change]
-        assert len(world.fetcher.asked) == asked
-        if change == "by hand":
+        part = world.identity.federation
+        await eventually(lambda: part._due.keys() == ({OTHER} if change == "replaced" else set()))
+        assert part.failing == 0
+        if change != "deleted":
             assert sequence(world) == 9
             assert not (await listed(world)).refresh_error
-        assert world.identity.federation.failing == 0
+        world.clock.advance(60)
+        part._wake.set()
+        if change == "replaced":
+            await eventually(lambda: len(world.fetcher.asked) == 2 and sequence(world) == 2)
+        else:
+            await world.turns()
+            assert len(world.fetcher.asked) == 1
 
     async def test_a_few_at_a_time(self, world: World) -> None:
         for number in range(10):
@@ -295,18 +296,18 @@ class TestRefreshed:
         world.fetcher.gate.clear()
         world.clock.advance(60)
         world.identity.federation._wake.set()
-        await settled(world)
+        await eventually(lambda: len(world.fetcher.asked) == federation.AT_ONCE)
+        await world.turns()
         assert len(world.fetcher.asked) == federation.AT_ONCE
         world.fetcher.gate.set()
-        await settled(world)
-        assert len(world.fetcher.asked) == 10
+        await eventually(lambda: len(world.fetcher.asked) == 10)
 
 
-async def settled(world: World) -> None:
-    """Lets the refreshing go on as far as it can, with the store and its threads."""
-    for _ in range(20):
-        await world.turns(5)
-        await asyncio.to_thread(lambda: None)
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Returns once a condition holds, and gives the store's threads turns until then."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.to_thread(lambda: None)
 
 
 async def test_who_watches_is_told(world: World) -> None:

@@ -161,7 +161,7 @@ def test_a_service_is_not_an_operator(running: Running, tmp_path: Path, monkeypa
     assert data("status")["storeWritable"] is True
     for command in (("token", "list"), ("identity", "status"), ("tls", "revoke", "node/x"), ("identity", "rotate")):
         assert "[PERMISSION_DENIED]" in refusal(*command, code=ExitCode.REFUSED)
-    jwt = data("identity", "jwt", "--audience", "a", "--audience", "b", "--ttl", "1m")
+    jwt = data("identity", "jwt", "--audience", "a", "--audience", "b", "--ttl", "10s")
     assert jwt["identity"] == f"{DOMAIN}/ns/shop/svc/checkout"
 
 
@@ -182,7 +182,7 @@ def test_a_token_serves_those_who_cannot_show_a_certificate(
     running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "ca.pem").write_text(sira("identity", "bundle"))
-    (tmp_path / "jwt").write_text(sira("identity", "jwt", "--identity", "operator/bob"))
+    (tmp_path / "jwt").write_text(sira("identity", "jwt", "--identity", "operator/bob", "--ttl", "15s"))
     monkeypatch.delenv("SIRA_CLIENT_IDENTITY_DIR")
     monkeypatch.setenv("SIRA_CA_FILE", str(tmp_path / "ca.pem"))
     without = refusal("--addr", running.tokens, "status", code=ExitCode.REFUSED)

@@ -77,7 +77,6 @@ class Identity:
         self.issuer = Issuer(view, commits, keyring, forge, self.tokens, entitlement, terms, clock)
         make = partial(opened.founder.make_next, opened.sealer)
         self.rotator = Rotator(view, commits, self.watchers, make, clock, min_stage=config.rotation_min_stage)
-        self.rotator.jwt_expiries = self.issuer.jwt_expiries
         self.federation = Federation(view, commits, fetcher, clock, trust_domain=domain)
         self.member = MemberCredentials(self.trust, lambda: keyring.shown().id)
         self.operator = LocalOperator(self.trust, Path(config.dir) / OPERATOR_DIRECTORY)

@@ -122,8 +122,6 @@ class Issuer:
         self._terms = terms
         self._clock = clock
         self.issued = 0
-        self.jwt_expiries: dict[str, int] = {}
-        """When the last JWT-SVID of each authority expires, in Unix seconds, of those issued since the start."""
 
     async def certificate(
         self, csr: bytes, *, join_token: str, ttl: float | None, supersedes: str, caller: Caller | None, actor: str
@@ -176,7 +174,6 @@ class Issuer:
         if revoked is not None and revoked.value.revoke_time.ToNanoseconds() >= now * NANOS:
             now += 1  # tokens tell whole seconds: this one would pass for one that was issued before the revocation
         key_id = authority.record.jwt_key_id
-        self.jwt_expiries[authority.id] = max(self.jwt_expiries.get(authority.id, 0), now + round(ttl))
         return jwt_svid.sign(authority.jwt_key, key_id, wanted, audiences, now=now, ttl=round(ttl)), wanted, now
 
     async def order(self, order: Order) -> Issued:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from sira.identity.internal.v1.authority_record_pb2 import DomainRecord
@@ -47,9 +47,6 @@ class Rotator:
         make_authority: makes the authority that is rotated to.
         clock: the time.
         min_stage: seconds that a stage lasts at least.
-
-    Attributes:
-        jwt_expiries: when the last JWT-SVID of each authority expires, in Unix seconds.
     """
 
     def __init__(
@@ -70,7 +67,6 @@ class Rotator:
         self._min_stage_ns = round(min_stage * NANOS)
         self._watchers_back = clock.monotonic() + RECONNECT_SECONDS if view.rotation is not None else 0.0
         self._news = asyncio.Event()
-        self.jwt_expiries: Mapping[str, int] = {}
 
     def look(self) -> None:
         """Has it looked soon whether a stage may end."""
@@ -182,11 +178,8 @@ class Rotator:
         return min(left, LOOK_SECONDS) if left > 0 else LOOK_SECONDS
 
     def _earliest_ns(self, record: RotationRecord) -> int:
-        """When the stage may end at the earliest: after its least time, and not before tokens of the old key expire."""
-        earliest_ns = record.stage_time.ToNanoseconds() + self._min_stage_ns
-        if record.stage != ISSUING:
-            return earliest_ns
-        return max(earliest_ns, self.jwt_expiries.get(record.from_authority, 0) * NANOS)
+        """When the stage may end at the earliest."""
+        return record.stage_time.ToNanoseconds() + self._min_stage_ns
 
     async def _go_on(self) -> None:
         stage = self._rotation().value.stage

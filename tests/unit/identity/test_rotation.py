@@ -79,17 +79,6 @@ async def test_a_rotation_with_nobody_else(world: World) -> None:
     assert world.identity.trust.bundle().sequence == 3
 
 
-async def test_the_old_key_stays_for_as_long_as_its_tokens(world: World) -> None:
-    held = await world.join()
-    world.jwt(held, "somebody", ttl=3000)
-    await world.identity.records.revoke_serial(held.serial, cause="", actor="")
-    await reach(world, ISSUING)
-    await world.passes(2900)
-    await stays(world, ISSUING)
-    await world.passes(200)
-    await goes_on(world, RETIRING)
-
-
 async def test_it_is_described(world: World) -> None:
     old, new = await reach(world, PUBLISHING)
     watching = world.watch()

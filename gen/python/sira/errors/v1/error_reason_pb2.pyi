@@ -110,6 +110,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_BUNDLE_UNAVAILABLE: _ErrorReason.ValueType  # 36
     """FAILED_PRECONDITION. The bundle endpoint of another trust domain did not answer with its bundle."""
+    ERROR_REASON_TOPIC_NOT_FOUND: _ErrorReason.ValueType  # 37
+    """NOT_FOUND. Example: publishing to a topic that was never created."""
+    ERROR_REASON_SUBSCRIPTION_NOT_FOUND: _ErrorReason.ValueType  # 38
+    """NOT_FOUND. Example: consuming from a subscription that was deleted."""
+    ERROR_REASON_DEAD_LETTER_NOT_FOUND: _ErrorReason.ValueType  # 39
+    """NOT_FOUND. The dead letter was redriven or purged, or never was."""
+    ERROR_REASON_SEQUENCE_GAP: _ErrorReason.ValueType  # 40
+    """FAILED_PRECONDITION. A producer's sequence skips numbers, or cuts across a frame that was sent before; metadata has
+    `expected`. Example: frame 3 was sent, but frame 2 was refused.
+    """
+    ERROR_REASON_TOPIC_FULL: _ErrorReason.ValueType  # 41
+    """RESOURCE_EXHAUSTED. A topic that refuses when it is full is full."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the machine-readable cause of a failed call: google.rpc.ErrorInfo.reason without the prefix
@@ -204,4 +216,16 @@ cancelling one that has ended.
 """
 ERROR_REASON_BUNDLE_UNAVAILABLE: ErrorReason.ValueType  # 36
 """FAILED_PRECONDITION. The bundle endpoint of another trust domain did not answer with its bundle."""
+ERROR_REASON_TOPIC_NOT_FOUND: ErrorReason.ValueType  # 37
+"""NOT_FOUND. Example: publishing to a topic that was never created."""
+ERROR_REASON_SUBSCRIPTION_NOT_FOUND: ErrorReason.ValueType  # 38
+"""NOT_FOUND. Example: consuming from a subscription that was deleted."""
+ERROR_REASON_DEAD_LETTER_NOT_FOUND: ErrorReason.ValueType  # 39
+"""NOT_FOUND. The dead letter was redriven or purged, or never was."""
+ERROR_REASON_SEQUENCE_GAP: ErrorReason.ValueType  # 40
+"""FAILED_PRECONDITION. A producer's sequence skips numbers, or cuts across a frame that was sent before; metadata has
+`expected`. Example: frame 3 was sent, but frame 2 was refused.
+"""
+ERROR_REASON_TOPIC_FULL: ErrorReason.ValueType  # 41
+"""RESOURCE_EXHAUSTED. A topic that refuses when it is full is full."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -39,7 +39,7 @@ GREETERS = {
     "greeter-6": EAST_A,
 }
 CALLERS = {"caller-1": WEST_A, "caller-2": EAST_A}
-SERVICES = ("greeter", "caller")
+SERVICES = ("greeter", "caller", "shop", "warehouse")
 NODE = "host-1"
 CALLS_PER_SECOND = 100
 """Of each caller."""
@@ -106,7 +106,7 @@ class Fleet:
         return self._folder / "identities" / service
 
     async def start_agent(self, secret: str) -> None:
-        """Starts the agent of this host: it joins with a token, and keeps the identities of both services.
+        """Starts the agent of this host: it joins with a token, and keeps the identities of the services.
 
         Raises:
             RuntimeError: it did not start.

@@ -37,7 +37,7 @@ STAGES = {
 
 
 async def join_host(demo: Demo) -> None:
-    """The agent of this host joins with a token, which lets it have the identities of the two services."""
+    """The agent of this host joins with a token, which lets it have the identities of the services."""
     delegated = [f"spiffe://{TRUST_DOMAIN}/ns/default/svc/{service}" for service in SERVICES]
     token = JoinToken(identities=[f"spiffe://{TRUST_DOMAIN}/node/{NODE}"], delegated=delegated)
     created = await demo.client.authority.CreateJoinToken(CreateJoinTokenRequest(join_token=token))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from sira_client import Client, Endpoint, HealthState, ServiceView
 
+from demo.news import News
 from demo.processes import Process
 from demo.report import Report
 from demo.tally import Pair, Tally
@@ -22,19 +23,19 @@ class Observer:
     def __init__(self) -> None:
         self.tally = Tally()
         self.view: ServiceView | None = None
-        self._news = asyncio.Event()
+        self._news = News()
 
     async def follow(self, client: Client) -> None:
         """Follows the service."""
         async for view in client.watch(SERVICE):
             self.view = view
-            self._tell()
+            self._news.tell()
 
     async def listen(self, caller: Process) -> None:
         """Takes the reports of a caller until it ends."""
         async for line in caller.lines():
             self.tally.take(caller.name, Report.from_line(line), time.monotonic())
-            self._tell()
+            self._news.tell()
 
     def endpoint(self, name: str) -> Endpoint | None:
         """A greeter as it is registered; None if it is not."""
@@ -49,20 +50,10 @@ class Observer:
 
     async def until(self, condition: Callable[[], bool], *, within: float) -> bool:
         """Waits until a condition holds, which is looked at whenever there is news. False if it does not in time."""
-        try:
-            async with asyncio.timeout(within):
-                while not condition():
-                    await self._news.wait()
-        except TimeoutError:
-            return condition()
-        return True
+        return await self._news.until(condition, within=within)
 
     async def during(self, seconds: float) -> Counter[Pair]:
         """The calls that are reported within the next so many seconds."""
         before = self.tally.calls.copy()
         await asyncio.sleep(seconds)
         return self.tally.calls - before
-
-    def _tell(self) -> None:
-        news, self._news = self._news, asyncio.Event()
-        news.set()

@@ -12,6 +12,7 @@ from sira.registry.v1.registry_service_pb2 import DrainOutcome, DrainRequest
 from sira.registry.v1.resolver_service_pb2 import ListEventsRequest, ListLeasesRequest
 from sira_client import UnavailableError
 
+from demo.bus_scenes import count_orders, kill_picker, open_shop, poison
 from demo.fleet import CALLERS, EAST_A, WEST_A, WEST_B
 from demo.identity_scenes import refuse, rotate_root
 from demo.observer import SERVICE
@@ -123,7 +124,10 @@ async def restart_kernel(demo: Demo) -> None:
     demo.screen.check(kept and not harmed, "nobody was evicted, suspect or registered anew")
 
 
-SCENES: tuple[Scene, ...] = (nearest, kill, refuse, drain, add, rotate_root, fail_locality, restart_kernel)
+SCENES: tuple[Scene, ...] = (
+    *(nearest, kill, refuse, drain, add, rotate_root, fail_locality),
+    *(open_shop, kill_picker, poison, restart_kernel, count_orders),
+)
 
 
 async def _gone(demo: Demo, victims: list[str], began: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Self, TextIO
 
@@ -14,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from demo.fleet import CALLERS, Fleet
+from demo.ledger import Ledger
 from demo.observer import Observer
 from demo.tally import of
 
@@ -34,9 +36,10 @@ class Screen:
         out: where to write.
         fleet: what runs.
         observer: what is seen of it.
+        ledger: what is seen of the orders on the bus.
     """
 
-    def __init__(self, out: TextIO, fleet: Fleet, observer: Observer) -> None:
+    def __init__(self, out: TextIO, fleet: Fleet, observer: Observer, ledger: Ledger) -> None:
         alive = out.isatty()
         # A width of our own, so that lines are not broken where no person reads them.
         self._console = Console(
@@ -44,6 +47,7 @@ class Screen:
         )
         self._fleet = fleet
         self._observer = observer
+        self._ledger = ledger
         self._began = time.monotonic()
         self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
         self._alive = alive and not self._console.is_dumb_terminal
@@ -119,7 +123,17 @@ class Screen:
             failed,
             f", {tally.retried} answered by another greeter than the one they were sent to first"
             f"; latency p50 {tally.percentile(50):.0f} ms, p99 {tally.percentile(99):.0f} ms",
+            *self._orders(),
         )
+
+    def _orders(self) -> Iterator[str | tuple[str, str]]:
+        """What has become of the orders, once there are any."""
+        ledger = self._ledger
+        if ledger.orders:
+            shares = ", ".join(f"{picker} {count}" for picker, count in sorted(ledger.by_picker.items()))
+            yield "\n"
+            yield f"{ledger.acknowledged} orders", "bold"
+            yield f" acknowledged, {ledger.failed} refused; handled by {shares or 'nobody yet'}"
 
     async def __aenter__(self) -> Self:
         """Puts the table up."""

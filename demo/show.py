@@ -16,12 +16,14 @@ from sira_client import IdentityFiles, connect
 
 from demo.fleet import CALLERS, CALLS_PER_SECOND, GREETERS, Fleet
 from demo.identity_scenes import join_host
+from demo.ledger import Ledger
 from demo.observer import SERVICE, Observer
 from demo.processes import Processes
 from demo.scenes import SCENES
 from demo.screen import Screen
 from demo.stage import PATIENCE_SECONDS, Demo
 from demo.tally import of
+from demo.warehouse import Warehouse
 
 ERRORS_TOLD = 5
 
@@ -38,26 +40,27 @@ async def play(out: TextIO, seconds: float) -> bool:
     """
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sira-demo-")))
-        fleet = Fleet(await stack.enter_async_context(Processes(folder)), folder)
-        observer = Observer()
-        screen = await stack.enter_async_context(Screen(out, fleet, observer))
+        processes = await stack.enter_async_context(Processes(folder))
+        fleet, observer, ledger = Fleet(processes, folder), Observer(), Ledger()
+        screen = await stack.enter_async_context(Screen(out, fleet, observer, ledger))
         places = len(set(GREETERS.values()))
         screen.scene(f"A kernel, {len(GREETERS)} greeters in {places} localities, {len(CALLERS)} callers")
         ready = await fleet.start_kernel()
         screen.note(f"the kernel is ready on {fleet.address} after {ready:.2f} s; to look at it from elsewhere:")
         screen.note(f"SIRA_CLIENT_IDENTITY_DIR={fleet.operator} .venv/bin/sira --addr {fleet.address} watch greeter")
         client = await stack.enter_async_context(connect(fleet.address, identity=IdentityFiles(fleet.operator)))
-        demo = Demo(fleet, observer, client, screen, seconds)
-        await _create_service(demo)
-        await join_host(demo)
         async with asyncio.TaskGroup() as watching:
+            warehouse = Warehouse(processes, fleet, ledger, watching)
+            demo = Demo(fleet, observer, warehouse, ledger, client, screen, seconds)
+            await _create_service(demo)
+            await join_host(demo)
             following = watching.create_task(observer.follow(client))
             await _start_greeters(demo)
             listening = await _start_callers(demo, watching)
             for scene in SCENES:
                 await scene(demo)
                 screen.standing()
-                _nobody_is_missing(fleet)
+                _nobody_is_missing(demo)
             await _end(demo, listening)
             following.cancel()
         return not screen.failures
@@ -111,15 +114,15 @@ async def _in_time(demo: Demo, condition: Callable[[], bool], what: str) -> None
         RuntimeError: it does not come true in time, or a process has ended meanwhile.
     """
     if not await demo.observer.until(condition, within=PATIENCE_SECONDS):
-        _nobody_is_missing(demo.fleet)
+        _nobody_is_missing(demo)
         raise RuntimeError(f"the {what} did not come up within {PATIENCE_SECONDS:g} s")
 
 
-def _nobody_is_missing(fleet: Fleet) -> None:
+def _nobody_is_missing(demo: Demo) -> None:
     """Makes sure that nothing has ended but what the demo ended.
 
     Raises:
         RuntimeError: something has.
     """
-    for process in fleet.lost():
+    for process in (*demo.fleet.lost(), *demo.warehouse.lost()):
         raise RuntimeError(f"{process.name} has ended of itself: {process.last_words()}")

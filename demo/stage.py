@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from sira_client import Client
 
 from demo.fleet import CALLERS, CALLS_PER_SECOND, Fleet
+from demo.ledger import Ledger
 from demo.observer import Observer
 from demo.screen import Screen
+from demo.warehouse import Warehouse
 
 PATIENCE_SECONDS = 15.0
 """How long an effect may take to show. Much more than it takes, for machines that are busy."""
@@ -22,6 +24,8 @@ class Demo:
     Attributes:
         fleet: what runs.
         observer: what is seen of it.
+        warehouse: what runs for the bus.
+        ledger: what is seen of that.
         client: of the kernel, an operator's.
         screen: where the story is told.
         seconds: how long to look at what came of a scene.
@@ -29,6 +33,8 @@ class Demo:
 
     fleet: Fleet
     observer: Observer
+    warehouse: Warehouse
+    ledger: Ledger
     client: Client
     screen: Screen
     seconds: float

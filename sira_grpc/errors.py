@@ -231,6 +231,36 @@ class BundleUnavailable(SiraError):
     reason = ErrorReason.ERROR_REASON_BUNDLE_UNAVAILABLE
 
 
+class TopicNotFound(NotFound):
+    """There is no such topic."""
+
+    reason = ErrorReason.ERROR_REASON_TOPIC_NOT_FOUND
+
+
+class SubscriptionNotFound(NotFound):
+    """There is no such subscription."""
+
+    reason = ErrorReason.ERROR_REASON_SUBSCRIPTION_NOT_FOUND
+
+
+class DeadLetterNotFound(NotFound):
+    """The dead letter was redriven or purged, or never was."""
+
+    reason = ErrorReason.ERROR_REASON_DEAD_LETTER_NOT_FOUND
+
+
+class SequenceGap(SiraError):
+    """A producer's sequence skips numbers, or cuts across a frame that was sent before."""
+
+    reason = ErrorReason.ERROR_REASON_SEQUENCE_GAP
+
+
+class TopicFull(SiraError):
+    """A topic that refuses when it is full is full."""
+
+    reason = ErrorReason.ERROR_REASON_TOPIC_FULL
+
+
 class KernelStopping(SiraError):
     """The kernel is on its way out."""
 

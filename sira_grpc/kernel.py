@@ -12,6 +12,10 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 
+from sira.bus.v1.dead_letter_service_pb2_grpc import add_DeadLetterServiceServicer_to_server
+from sira.bus.v1.publish_service_pb2_grpc import add_PublishServiceServicer_to_server
+from sira.bus.v1.subscription_service_pb2_grpc import add_SubscriptionServiceServicer_to_server
+from sira.bus.v1.topic_service_pb2_grpc import add_TopicServiceServicer_to_server
 from sira.identity.v1.authority_service_pb2_grpc import add_AuthorityServiceServicer_to_server
 from sira.identity.v1.identity_service_pb2_grpc import add_IdentityServiceServicer_to_server
 from sira.kernel.v1.kernel_service_pb2_grpc import add_KernelServiceServicer_to_server
@@ -20,6 +24,8 @@ from sira.registry.v1.resolver_service_pb2_grpc import add_ResolverServiceServic
 
 from sira_grpc import __version__
 from sira_grpc.bundle_endpoint import BundleFetcher, BundleServer
+from sira_grpc.bus import gauges as bus_gauges
+from sira_grpc.bus.bus import Bus
 from sira_grpc.clock import Clock, SystemClock
 from sira_grpc.config import KernelConfig
 from sira_grpc.identity import gauges as identity_gauges
@@ -29,11 +35,15 @@ from sira_grpc.probes import ProberIdentity, make_prober
 from sira_grpc.registry.gauges import expose
 from sira_grpc.registry.registry import Registry
 from sira_grpc.rpc.authority_servicer import AuthorityServicer
+from sira_grpc.rpc.dead_letter_servicer import DeadLetterServicer
 from sira_grpc.rpc.identity_servicer import IdentityServicer
 from sira_grpc.rpc.kernel_servicer import KernelServicer
+from sira_grpc.rpc.publish_servicer import PublishServicer
 from sira_grpc.rpc.registry_servicer import RegistryServicer
 from sira_grpc.rpc.resolver_servicer import ResolverServicer
 from sira_grpc.rpc.server import Registration, RpcServer, ServerIdentity
+from sira_grpc.rpc.subscription_servicer import SubscriptionServicer
+from sira_grpc.rpc.topic_servicer import TopicServicer
 from sira_grpc.store import open_sqlite
 from sira_grpc.store.api import Store
 from sira_grpc.telemetry import Telemetry, open_telemetry
@@ -67,6 +77,7 @@ class Kernel:
         self.bundle_address = ""
         self.identity: Identity | None = None
         self.registry: Registry | None = None
+        self.bus: Bus | None = None
         self.metrics_address = ""
         self._clock = clock or SystemClock()
         self._rng = rng or random.Random()
@@ -113,7 +124,25 @@ class Kernel:
         await registry.start()
         self._failures.append(registry.failed)
         expose(registry, store, telemetry, self._clock)
-        await self._serve(stack, store, registry, telemetry)
+        bus = await self._open_bus(stack, store, registry, telemetry)
+        await self._serve(stack, store, registry, bus, telemetry)
+
+    async def _open_bus(self, stack: AsyncExitStack, store: Store, registry: Registry, telemetry: Telemetry) -> Bus:
+        bus = self.bus = Bus(
+            store,
+            registry.namespaces,
+            self.config.bus,
+            clock=self._clock,
+            rng=self._rng,
+            random_bytes=self._random_bytes,
+            meter=telemetry.meter,
+        )
+        stack.push_async_callback(bus.close)
+        await bus.start()
+        registry.catalog.tenants.append(bus.tenant)
+        self._failures += bus.failures
+        bus_gauges.expose(bus, telemetry)
+        return bus
 
     async def _open_identity(self, stack: AsyncExitStack, store: Store, telemetry: Telemetry) -> None:
         config = self.config.identity
@@ -139,7 +168,9 @@ class Kernel:
         identity = self.identity
         return None if identity is None else ProberIdentity(identity.trust.trust_domain, identity.member.read)
 
-    async def _serve(self, stack: AsyncExitStack, store: Store, registry: Registry, telemetry: Telemetry) -> None:
+    async def _serve(
+        self, stack: AsyncExitStack, store: Store, registry: Registry, bus: Bus, telemetry: Telemetry
+    ) -> None:
         config = self.config
         addresses: list[str] = []
         member = self._random_bytes(MEMBER_BYTES).hex()
@@ -149,6 +180,10 @@ class Kernel:
             (add_KernelServiceServicer_to_server, kernel_servicer),
             (add_RegistryServiceServicer_to_server, registry_servicer),
             (add_ResolverServiceServicer_to_server, ResolverServicer(registry)),
+            (add_TopicServiceServicer_to_server, TopicServicer(bus)),
+            (add_PublishServiceServicer_to_server, PublishServicer(bus)),
+            (add_SubscriptionServiceServicer_to_server, SubscriptionServicer(bus)),
+            (add_DeadLetterServiceServicer_to_server, DeadLetterServicer(bus)),
         ]
         identity = self.identity
         if identity is not None:
@@ -168,6 +203,7 @@ class Kernel:
         self._failures.append(server.failed)
         stack.push_async_callback(server.stop)
         stack.callback(registry.stopping)  # before the server ends its streams
+        stack.callback(bus.stopping)
         await server.start()
         addresses.extend(server.addresses)
         self.addresses, self.token_addresses = server.addresses, server.token_addresses

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sira_grpc.cli import context, endpoints, identity, join_tokens, leases, namespaces, services, tls
+from sira_grpc.cli import bus, context, endpoints, identity, join_tokens, leases, namespaces, services, tls
 from sira_grpc.cli.commands import Addr, ContextName, GlobalOptions, Output, Timeout
 from sira_grpc.cli.dev import dev
 from sira_grpc.cli.doctor import doctor
@@ -39,6 +39,7 @@ def options(
 
 
 RUN, USE, LOOK, WHO = "Run a kernel", "Use the registry", "Look after the registry", "Identities and certificates"
+SEND = "Send messages"
 for function, panel in ((dev, RUN), (up, RUN), (status, RUN)):
     app.command(rich_help_panel=panel)(function)
 for function in (register, resolve, watch):
@@ -47,6 +48,7 @@ for noun, module in (("namespaces", namespaces), ("services", services), ("endpo
     app.add_typer(module.app, name=noun, rich_help_panel=LOOK)
 for function in (drain, events):
     app.command(rich_help_panel=LOOK)(function)
+app.add_typer(bus.app, name="bus", rich_help_panel=SEND)
 for noun, group in (("identity", identity.app), ("token", join_tokens.app), ("tls", tls.app)):
     app.add_typer(group, name=noun, rich_help_panel=WHO)
 app.command(rich_help_panel=WHO)(doctor)

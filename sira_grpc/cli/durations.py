@@ -29,6 +29,16 @@ def parse(text: str, option: str) -> timedelta:
     return timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in parts))
 
 
+def exact(span: timedelta) -> str:
+    """A span as parse reads it, to the millisecond: `1m30s`, `500ms`, `0s`."""
+    left, parts = round(span.total_seconds() * 1000), []
+    for unit in ("d", "h", "m", "s", "ms"):
+        number, left = divmod(left, round(_SECONDS[unit] * 1000))
+        if number:
+            parts.append(f"{number}{unit}")
+    return "".join(parts) or "0s"
+
+
 def brief(span: timedelta) -> str:
     """The largest unit of a span that is not zero, rounded down: `3d`, `5h`, `12m`, `7s`."""
     seconds = max(0, int(span.total_seconds()))

@@ -28,6 +28,21 @@ def service_or_endpoint_name(name: str, namespace: str) -> str:
     return endpoint_name(name, namespace) if "/" in name else service_name(name, namespace)
 
 
+def topic_name(name: str, namespace: str) -> str:
+    """`orders.eu.created` is `namespaces/{namespace}/topics/orders.eu.created`."""
+    return name if name.startswith(FULL) else f"namespaces/{namespace}/topics/{name}"
+
+
+def subscription_name(name: str, namespace: str) -> str:
+    """`billing` is `namespaces/{namespace}/subscriptions/billing`."""
+    return name if name.startswith(FULL) else f"namespaces/{namespace}/subscriptions/{name}"
+
+
+def own(name: str) -> str:
+    """The last part of a resource name: the topic `orders.eu.created` without its namespace."""
+    return name.rpartition("/")[2]
+
+
 def lease_name(name: str) -> str:
     """`x1` is `leases/x1`."""
     return name if name.startswith("leases/") else f"leases/{name}"

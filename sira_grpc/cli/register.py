@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import ssl
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sira_grpc.cli import cells, credentials, durations, health_check, names, pairs, place
+from sira_grpc.cli import cells, client, durations, health_check, names, pairs, place
 from sira_grpc.cli.commands import Namespace, connected
 from sira_grpc.cli.exits import ExitCode
 from sira_grpc.cli.failures import Failure
@@ -18,11 +16,9 @@ from sira_grpc.cli.output import Printer, say
 from sira_grpc.cli.session import Session
 
 if TYPE_CHECKING:
-    from sira_client import Client, Registration
+    from sira_client import Registration
 
     from sira_grpc.cli.contexts import Context
-
-T = TypeVar("T")
 
 Address = Annotated[
     str,
@@ -78,7 +74,10 @@ async def _register(context: Context, wanted: dict[str, Any], printer: Printer) 
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with _accepted(_client, context) as client, _accepted(client.register, **wanted) as registration:
+    async with (
+        client.accepted(client.of, context) as kernel,
+        client.accepted(kernel.register, **wanted) as registration,
+    ):
         endpoint = registration.endpoint
         where = cells.endpoint_address(endpoint)
         printer.next(endpoint, lambda: [f"registered {endpoint.name} at {where}"])
@@ -112,39 +111,6 @@ async def _tell(registration: Registration) -> None:
         say(f"connection lost, trying again: {registration.error}")
         await registration.wait_for(RegistrationState.HELD)
         say("connected again")
-
-
-def _client(context: Context) -> Client:
-    from sira_client import IdentityAgent, IdentityFiles, TlsFiles, connect, connect_insecure
-
-    if context.plaintext:
-        return connect_insecure(context.addr)
-    if context.identity_dir:
-        return connect(context.addr, identity=IdentityFiles(context.identity_dir))
-    if context.agent_socket:
-        return connect(context.addr, identity=IdentityAgent(context.agent_socket))
-    authorities = context.ca_file or ssl.get_default_verify_paths().cafile
-    if not authorities:
-        raise Failure("ca_file: is missing, and this system has no authorities of its own", ExitCode.USAGE)
-    files = TlsFiles(authorities, context.cert_file or None, context.key_file or None)
-    return connect(context.addr, tls=files, bearer=_bearer(context.jwt_file) if context.jwt_file else None)
-
-
-def _bearer(path: str) -> Callable[[], Awaitable[str]]:
-    """Gives the token that is in a file at the time: somebody else renews it there."""
-
-    async def read() -> str:
-        return await asyncio.to_thread(credentials.read_token, path)
-
-    return read
-
-
-def _accepted(make: Callable[..., T], *arguments: Any, **more: Any) -> T:
-    """What the client library makes of arguments; its complaint about them is one about the command line."""
-    try:
-        return make(*arguments, **more)
-    except ValueError as error:
-        raise Failure(str(error), ExitCode.USAGE) from error
 
 
 def _split(address: str) -> tuple[str, int]:

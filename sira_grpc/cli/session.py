@@ -11,6 +11,9 @@ from sira_grpc.cli.failures import Failure, explain_rpc
 
 if TYPE_CHECKING:
     import grpc
+    from sira.bus.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
+    from sira.bus.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
+    from sira.bus.v1.topic_service_pb2_grpc import TopicServiceStub
     from sira.identity.v1.authority_service_pb2_grpc import AuthorityServiceStub
     from sira.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
     from sira.kernel.v1.kernel_service_pb2_grpc import KernelServiceStub
@@ -127,6 +130,27 @@ class Session:
         from sira.identity.v1.authority_service_pb2_grpc import AuthorityServiceStub
 
         return AuthorityServiceStub(self.channel)
+
+    @property
+    def topics(self) -> TopicServiceStub:
+        """Which topics there are."""
+        from sira.bus.v1.topic_service_pb2_grpc import TopicServiceStub
+
+        return TopicServiceStub(self.channel)
+
+    @property
+    def subscriptions(self) -> SubscriptionServiceStub:
+        """Which subscriptions there are."""
+        from sira.bus.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
+
+        return SubscriptionServiceStub(self.channel)
+
+    @property
+    def dead_letters(self) -> DeadLetterServiceStub:
+        """What subscriptions gave up."""
+        from sira.bus.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
+
+        return DeadLetterServiceStub(self.channel)
 
     @functools.cached_property
     def trust_domain(self) -> str:

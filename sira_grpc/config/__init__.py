@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sira_grpc.config.authorization import Access, AuthorizationConfig
+from sira_grpc.config.bus import BusConfig
 from sira_grpc.config.identity import IdentityConfig
 from sira_grpc.config.kernel import KernelConfig
 from sira_grpc.config.kinds import Secret
@@ -18,6 +19,7 @@ from sira_grpc.config.telemetry import TelemetryConfig
 __all__ = [
     "Access",
     "AuthorizationConfig",
+    "BusConfig",
     "IdentityConfig",
     "KernelConfig",
     "LimitsConfig",

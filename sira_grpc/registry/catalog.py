@@ -12,13 +12,14 @@ from sira.registry.v1.service_pb2 import Service
 from sira_grpc.clock import Clock
 from sira_grpc.commits import Commits
 from sira_grpc.errors import AlreadyExists, NotEmpty, ServiceNotFound
+from sira_grpc.etags import check_etag
+from sira_grpc.field_masks import overwrite
 from sira_grpc.registry import names
 from sira_grpc.registry.entries import NamespaceEntry, ServiceEntry
-from sira_grpc.registry.etags import check_etag
 from sira_grpc.registry.events import EventLog
-from sira_grpc.registry.field_masks import overwrite
 from sira_grpc.registry.guards import DeletionGuard
 from sira_grpc.registry.registrar import Registrar
+from sira_grpc.registry.tenants import Tenant
 from sira_grpc.registry.view import RegistryView
 from sira_grpc.rules import check_rules
 from sira_grpc.store.api import ABSENT, Delete, Op, Put
@@ -29,7 +30,11 @@ SERVICE_WRITABLE = ("description", "metadata", "traffic_policy")
 
 
 class Catalog:
-    """Creates, changes and deletes namespaces and services."""
+    """Creates, changes and deletes namespaces and services.
+
+    Attributes:
+        tenants: who else has something in namespaces.
+    """
 
     def __init__(
         self,
@@ -40,6 +45,7 @@ class Catalog:
         events: EventLog,
         clock: Clock,
     ) -> None:
+        self.tenants: list[Tenant] = []
         self._view = view
         self._commits = commits
         self._registrar = registrar
@@ -179,7 +185,7 @@ class Catalog:
         return revision
 
     async def delete_namespace(self, name: str, *, etag: str, force: bool, actor: str) -> int:
-        """Deletes a namespace and, with force, its services with their endpoints; returns the revision.
+        """Deletes a namespace and, with force, what is in it; returns the revision.
 
         Raises:
             NamespaceNotFound, EtagMismatch, NotEmpty.
@@ -201,6 +207,11 @@ class Catalog:
                     f"{name} has {len(services)} services; delete with force to remove them too",
                     metadata={"resource": name},
                 )
+            for tenant in self.tenants:
+                held = tenant.holds(name)
+                if held and not force:
+                    raise NotEmpty(f"{name} has {held}; delete with force to remove them too", metadata={"resource": name})
+                await tenant.clear(name)
             for service in services:
                 with suppress(ServiceNotFound):  # somebody else deletes it too
                     await self._delete_service(service, "", force=True, actor=actor)

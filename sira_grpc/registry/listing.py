@@ -14,11 +14,11 @@ from sira.registry.v1.namespace_pb2 import Namespace
 from sira.registry.v1.service_pb2 import Service, ServiceStatus
 
 from sira_grpc.errors import InvalidPageToken, NamespaceNotFound
+from sira_grpc.field_masks import check_paths, project
 from sira_grpc.pages import decode_token, encode_token, page_size, take_page
 from sira_grpc.registry.entries import ServiceEntry
 from sira_grpc.registry.events import EventLog
 from sira_grpc.registry.expiry import Expiry
-from sira_grpc.registry.field_masks import check_paths, project
 from sira_grpc.registry.filters import compile_filter
 from sira_grpc.registry.lease_keeper import LeaseKeeper
 from sira_grpc.registry.view import RegistryView

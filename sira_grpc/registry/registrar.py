@@ -13,11 +13,11 @@ from sira.registry.v1.event_pb2 import EventType
 from sira_grpc.clock import Clock
 from sira_grpc.commits import Commits
 from sira_grpc.errors import LeaseNotYours, SiraError
+from sira_grpc.etags import check_etag
+from sira_grpc.field_masks import overwrite
 from sira_grpc.registry import names
 from sira_grpc.registry.entries import EndpointEntry
-from sira_grpc.registry.etags import check_etag
 from sira_grpc.registry.events import EventLog
-from sira_grpc.registry.field_masks import overwrite
 from sira_grpc.registry.guards import DeletionGuard
 from sira_grpc.registry.lease_key import LeaseKey
 from sira_grpc.registry.leases import LeaseTable

@@ -10,9 +10,9 @@ from sira.registry.v1.endpoint_pb2 import Endpoint
 from sira.registry.v1.service_pb2 import Service
 
 from sira_grpc.errors import EndpointHeld, FieldViolation, InvalidField, LeaseNotFound, ServiceNotFound
+from sira_grpc.etags import check_etag
 from sira_grpc.registry import names
 from sira_grpc.registry.entries import EndpointEntry
-from sira_grpc.registry.etags import check_etag
 from sira_grpc.registry.leases import LeaseTable
 from sira_grpc.registry.view import RegistryView
 from sira_grpc.store.api import ABSENT, Op, Put

@@ -31,6 +31,7 @@ from sira_grpc.registry.load import LoadReporter, LoadTable
 from sira_grpc.registry.probe_api import Prober
 from sira_grpc.registry.registrar import Registrar
 from sira_grpc.registry.resolve import Resolver
+from sira_grpc.registry.tenants import Namespaces
 from sira_grpc.registry.view import RegistryView
 from sira_grpc.registry.watching import Watching
 from sira_grpc.store.api import Store
@@ -69,6 +70,7 @@ class Registry:
         self.events = EventLog(store, clock, limit=config.events_kept)
         self.leases = LeaseTable(self.view, clock)
         guard = DeletionGuard()
+        self.namespaces = Namespaces(self.view, guard)
         self.registrar = Registrar(self.view, self.commits, self.leases, guard, self.events, clock, random_bytes)
         self.catalog = Catalog(self.view, self.commits, self.registrar, guard, self.events, clock)
         self.keeper = LeaseKeeper(self.view, self.commits, self.leases, self.registrar, self.events, clock)

@@ -67,17 +67,19 @@ async def read_until(process: asyncio.subprocess.Process, text: str) -> None:
     pytest.fail(f"the demo ended before it said {text!r}")
 
 
-async def test_no_call_fails_whatever_happens(start: Start) -> None:
+async def test_no_call_fails_and_no_order_is_lost_whatever_happens(start: Start) -> None:
     process = await start()
     out, err = await process.communicate()
     story = out.decode()
     assert (process.returncode, err.decode()) == (0, ""), story
     assert re.search(r"ok  0 of \d+ calls failed", story)
+    assert re.search(r"ok  \d{3,} orders were acknowledged, 0 refused\n +ok  0 of them were lost\n", story)
     assert "NOT SO" not in story
     assert not CONTROL.search(story)
     for scene in (
         *("kill -9 greeter-1", "Strangers at the door", "drain greeter-5", "add greeter-7"),
         *("Exchange the root certificate", "eu-west/a fails", "kill -9 the kernel"),
+        *("The bus: a shop", "kill -9 picker-2", "An order that nobody understands", "count the orders"),
     ):
         assert scene in story
 

@@ -1,4 +1,4 @@
-"""Client of Sira: register, resolve, watch and call gRPC services."""
+"""Client of Sira: register, resolve, watch and call gRPC services, publish and consume records."""
 
 from sira.registry.v1.endpoint_pb2 import Endpoint
 from sira.registry.v1.health_check_pb2 import GrpcCheck, HealthCheck, HealthState, HttpCheck, TcpCheck, TtlCheck
@@ -14,6 +14,7 @@ from sira_client.errors import (
     AbortedError,
     AlreadyExistsError,
     DataLossError,
+    DeadLetterNotFoundError,
     DeadlineExceededError,
     FailedPreconditionError,
     InternalError,
@@ -22,7 +23,11 @@ from sira_client.errors import (
     OutOfRangeError,
     PermissionDeniedError,
     ResourceExhaustedError,
+    SequenceGapError,
     SiraError,
+    SubscriptionNotFoundError,
+    TopicFullError,
+    TopicNotFoundError,
     UnauthenticatedError,
     UnavailableError,
 )
@@ -43,6 +48,7 @@ __all__ = [
     "Client",
     "Clock",
     "DataLossError",
+    "DeadLetterNotFoundError",
     "DeadlineExceededError",
     "Endpoint",
     "FailedPreconditionError",
@@ -67,13 +73,17 @@ __all__ = [
     "ResolvedEndpoint",
     "ResourceExhaustedError",
     "RetryPolicy",
+    "SequenceGapError",
     "Service",
     "ServiceView",
     "Settings",
     "SiraError",
+    "SubscriptionNotFoundError",
     "SystemClock",
     "TcpCheck",
     "TlsFiles",
+    "TopicFullError",
+    "TopicNotFoundError",
     "TtlCheck",
     "UnauthenticatedError",
     "UnavailableError",

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from math import inf
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import grpc
 from sira.identity.v1.authority_service_pb2_grpc import AuthorityServiceStub
@@ -42,7 +42,21 @@ if TYPE_CHECKING:  # these are only in the stubs
     from sira.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
     from sira.registry.v1.resolver_service_pb2_grpc import ResolverServiceAsyncStub
 
-T = TypeVar("T", BalancedChannel, Registration)
+    from sira_client.bus import Bus
+
+
+class Owned(Protocol):
+    """What is closed with the client at the latest."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended."""
+
+    async def close(self) -> None:
+        """Ends it in good order. More than once is as good as once."""
+
+
+T = TypeVar("T", bound=Owned)
 
 
 class Client:
@@ -70,7 +84,7 @@ class Client:
         self._settings = settings
         self._opened: Link | None = None
         self._stack = AsyncExitStack()
-        self._owned: set[BalancedChannel | Registration] = set()
+        self._owned: set[Owned] = set()
         self._id = derived_id(socket.gethostname(), str(os.getpid()), f"{settings.random.getrandbits(32):08x}")
 
     def register(  # noqa: PLR0913 - each is a field of the endpoint, of which a caller names the few it sets
@@ -226,6 +240,20 @@ class Client:
         channel = BalancedChannel(balancer, retry=retry or RetryPolicy(), default_timeout=default_timeout)
         return self._own(channel)
 
+    def bus(self, *, namespace: str = DEFAULT_NAMESPACE) -> Bus:
+        """The bus, to publish and consume records. What is open on it is closed with the client at the latest.
+
+        Args:
+            namespace: of topics and subscriptions that are given by their ids.
+
+        Raises:
+            ValueError: the id is malformed.
+        """
+        # Whoever has no records to send does not pay for the codecs of frames.
+        from sira_client.bus import Bus
+
+        return Bus(self._link, self._channel, self._settings, self._own, namespace)
+
     def _identity_for(self, credentials: grpc.ChannelCredentials | None, mtls: bool | None) -> IdentitySource | None:
         """The identity that a channel is to use; None for none."""
         if credentials is not None:
@@ -271,7 +299,7 @@ class Client:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
     ) -> None:
-        """Ends registrations and channels that are still open, and disconnects."""
+        """Ends registrations, channels, producers and consumers that are still open, and disconnects."""
         async with self._stack:
             await asyncio.gather(*(owned.close() for owned in self._owned))
             await self._channel.close()

@@ -70,9 +70,21 @@ class InvalidArgumentError(SiraError):
 
 
 class NotFoundError(SiraError):
-    """There is no such namespace, service, endpoint or lease."""
+    """There is no such namespace, service, endpoint, lease, topic, subscription or dead letter."""
 
     default_status = grpc.StatusCode.NOT_FOUND
+
+
+class TopicNotFoundError(NotFoundError):
+    """There is no such topic."""
+
+
+class SubscriptionNotFoundError(NotFoundError):
+    """There is no such subscription, or not any more."""
+
+
+class DeadLetterNotFoundError(NotFoundError):
+    """The dead letter was redriven or purged, or never was."""
 
 
 class AlreadyExistsError(SiraError):
@@ -105,6 +117,10 @@ class FailedPreconditionError(SiraError):
     default_status = grpc.StatusCode.FAILED_PRECONDITION
 
 
+class SequenceGapError(FailedPreconditionError):
+    """A producer's sequence skips numbers; `metadata` has the one that was `expected`."""
+
+
 class OutOfRangeError(SiraError):
     """The revision to go on from is too old, or ahead of the kernel."""
 
@@ -115,6 +131,10 @@ class ResourceExhaustedError(SiraError):
     """The caller is over a limit, which `metadata` names."""
 
     default_status = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+class TopicFullError(ResourceExhaustedError):
+    """A topic that refuses when it is full is full."""
 
 
 class DeadlineExceededError(SiraError):
@@ -155,6 +175,13 @@ PASSING = frozenset(
 """Statuses of a stream that may be gone when it is opened again."""
 
 _KINDS: dict[grpc.StatusCode, type[SiraError]] = {kind.default_status: kind for kind in SiraError.__subclasses__()}
+_KINDS_BY_REASON: dict[str, type[SiraError]] = {
+    "TOPIC_NOT_FOUND": TopicNotFoundError,
+    "SUBSCRIPTION_NOT_FOUND": SubscriptionNotFoundError,
+    "DEAD_LETTER_NOT_FOUND": DeadLetterNotFoundError,
+    "SEQUENCE_GAP": SequenceGapError,
+    "TOPIC_FULL": TopicFullError,
+}
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError) -> SiraError:
@@ -164,5 +191,5 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> SiraError:
     trailing = error.trailing_metadata()
     serialized = trailing.get(KEY) if trailing is not None else None
     details = decode(serialized) if isinstance(serialized, bytes) else StatusDetails()
-    kind = _KINDS.get(error.code(), SiraError)
+    kind = _KINDS_BY_REASON.get(details.reason) or _KINDS.get(error.code(), SiraError)
     return kind(error.details() or "", status=error.code(), details=details, cause=error)

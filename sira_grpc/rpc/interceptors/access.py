@@ -18,6 +18,10 @@ RESOLVER = "sira.registry.v1.ResolverService/"
 KERNEL = "sira.kernel.v1.KernelService/"
 IDENTITY = "sira.identity.v1.IdentityService/"
 AUTHORITY = "sira.identity.v1.AuthorityService/"
+TOPICS = "sira.bus.v1.TopicService/"
+SUBSCRIPTIONS = "sira.bus.v1.SubscriptionService/"
+PUBLISH = "sira.bus.v1.PublishService/"
+DEAD_LETTERS = "sira.bus.v1.DeadLetterService/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,7 @@ OPEN = Rule(open=True, reads=True)
 READ = Rule(identities=True, reads=True)
 # The lease key is the proof, which nobody has but who registered.
 BY_KEY = Rule(identities=True)
+BY_IDENTITY = Rule(identities=True)
 BY_OPERATOR = Rule()
 
 RULES: Mapping[str, Rule] = {
@@ -74,8 +79,23 @@ RULES: Mapping[str, Rule] = {
     # The ground is in the request: a join token, or the caller's certificate.
     f"{IDENTITY}IssueCertificate": OPEN,
     f"{IDENTITY}GetTrustBundle": OPEN,
-    IDENTITY: Rule(identities=True),
+    IDENTITY: BY_IDENTITY,
     AUTHORITY: BY_OPERATOR,
+    # Whoever publishes or consumes declares what it needs; to change or remove it concerns others.
+    f"{TOPICS}CreateTopic": BY_IDENTITY,
+    f"{TOPICS}GetTopic": READ,
+    f"{TOPICS}ListTopics": READ,
+    f"{TOPICS}VerifyTopic": READ,
+    TOPICS: BY_OPERATOR,
+    f"{SUBSCRIPTIONS}CreateSubscription": BY_IDENTITY,
+    f"{SUBSCRIPTIONS}GetSubscription": READ,
+    f"{SUBSCRIPTIONS}ListSubscriptions": READ,
+    f"{SUBSCRIPTIONS}Subscribe": BY_IDENTITY,
+    SUBSCRIPTIONS: BY_OPERATOR,
+    PUBLISH: BY_IDENTITY,
+    f"{DEAD_LETTERS}ListDeadLetters": READ,
+    f"{DEAD_LETTERS}GetDeadLetter": READ,
+    DEAD_LETTERS: BY_OPERATOR,
 }
 """By method, or by `package.Service/` for the methods that are not named. What is in neither is for operators."""
 

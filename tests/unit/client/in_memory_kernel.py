@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
-from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 from sira.registry.v1 import registry_service_pb2 as registry
 from sira.registry.v1 import resolver_service_pb2 as resolver
@@ -41,6 +41,8 @@ class InMemoryKernel:
     how many of them are open, and `peers[method]` from where each call came.
     """
 
+    protos: tuple[FileDescriptor, ...] = (registry.DESCRIPTOR, resolver.DESCRIPTOR)
+
     def __init__(self, credentials: Callable[[], grpc.ServerCredentials] | None = None) -> None:
         self.credentials = credentials
         self.revision = 1
@@ -71,7 +73,7 @@ class InMemoryKernel:
 
     async def start(self) -> None:
         self._server = grpc.aio.server(options=OPTIONS)
-        for service in (registry.DESCRIPTOR, resolver.DESCRIPTOR):
+        for service in self.protos:
             for described in service.services_by_name.values():
                 self._server.add_generic_rpc_handlers((self._handlers(described),))
         if self.credentials is None:

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 from google.protobuf import descriptor_pool
+from sira.bus.v1 import dead_letter_service_pb2, publish_service_pb2, subscription_service_pb2, topic_service_pb2
 from sira.identity.v1 import authority_service_pb2, identity_service_pb2
 from sira.kernel.v1 import kernel_service_pb2
 from sira.registry.v1 import registry_service_pb2 as registry
@@ -32,6 +33,14 @@ OPERATORS = {"operator"}
 
 REGISTRY = "sira.registry.v1.RegistryService"
 IDENTITY = "sira.identity.v1.IdentityService"
+TOPICS = "sira.bus.v1.TopicService"
+SUBSCRIPTIONS = "sira.bus.v1.SubscriptionService"
+DEAD_LETTERS = "sira.bus.v1.DeadLetterService"
+BUS_READS = {
+    *(f"{TOPICS}/{method}" for method in ("GetTopic", "ListTopics", "VerifyTopic")),
+    *(f"{SUBSCRIPTIONS}/{method}" for method in ("GetSubscription", "ListSubscriptions")),
+    *(f"{DEAD_LETTERS}/{method}" for method in ("ListDeadLetters", "GetDeadLetter")),
+}
 TABLE: dict[str, set[str]] = {
     "grpc.health.v1.Health/Check": EVERYBODY,
     "grpc.health.v1.Health/Watch": EVERYBODY,
@@ -73,13 +82,26 @@ TABLE: dict[str, set[str]] = {
             *("SetFederatedBundle", "ListFederatedBundles", "DeleteFederatedBundle"),
         )
     },
+    **dict.fromkeys(BUS_READS, IDENTITIES),
+    f"{TOPICS}/CreateTopic": IDENTITIES,
+    **{f"{TOPICS}/{method}": OPERATORS for method in ("UpdateTopic", "DeleteTopic")},
+    **{f"{SUBSCRIPTIONS}/{method}": IDENTITIES for method in ("CreateSubscription", "Subscribe")},
+    **{
+        f"{SUBSCRIPTIONS}/{method}": OPERATORS
+        for method in (
+            *("UpdateSubscription", "DeleteSubscription", "SeekSubscription"),
+            *("PauseSubscription", "ResumeSubscription"),
+        )
+    },
+    **{f"sira.bus.v1.PublishService/{method}": IDENTITIES for method in ("Publish", "PublishFrames")},
+    **{f"{DEAD_LETTERS}/{method}": OPERATORS for method in ("RedriveDeadLetters", "PurgeDeadLetters")},
     "some.other.v1.Service/Method": OPERATORS,
 }
 READABLE = {
     method
     for method in TABLE
     if method.startswith(("grpc.", "envoy.", "sira.kernel.", "sira.registry.v1.ResolverService/"))
-} | {f"{IDENTITY}/IssueCertificate", f"{IDENTITY}/GetTrustBundle"}
+} | {f"{IDENTITY}/IssueCertificate", f"{IDENTITY}/GetTrustBundle", *BUS_READS}
 """What callers without identity may call where the configuration lets them read."""
 
 
@@ -106,6 +128,10 @@ def test_every_method_of_ours_has_a_row() -> None:
             (kernel_service_pb2, "KernelService"),
             (identity_service_pb2, "IdentityService"),
             (authority_service_pb2, "AuthorityService"),
+            (topic_service_pb2, "TopicService"),
+            (subscription_service_pb2, "SubscriptionService"),
+            (publish_service_pb2, "PublishService"),
+            (dead_letter_service_pb2, "DeadLetterService"),
         )
     ]
     ours = {f"{service.full_name}/{method.name}" for service in services for method in service.methods}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Sized
+from collections.abc import Sequence
 
 from sira.bus.v1.frame_pb2 import Compression, Frame
 
@@ -41,38 +41,32 @@ def check(frame: Frame, *, max_record_bytes: int) -> None:
     count = frame.count
     if not 1 <= count <= MAX_RECORDS:
         raise FrameError("count", f"must be 1 to {MAX_RECORDS:,}")
-    if len(frame.payload_sizes) != count:
+    sizes = list(frame.payload_sizes)
+    if len(sizes) != count:
         raise FrameError("payload_sizes", f"must have {count} entries, one for each record")
-    for name, column in _columns(frame):
-        if len(column) not in {0, count}:
+    for name in _COLUMNS:
+        if len(getattr(frame, name)) not in {0, count}:
             raise FrameError(name, f"must be empty or have {count} entries, one for each record")
-    _check_sizes(frame)
-    _check_keys(frame)
-    if len(frame.ids) and max(map(len, frame.ids)) > MAX_ID_LENGTH:
+    _check_sizes(frame, sum(sizes))
+    if frame.key_sizes or frame.keys:
+        _check_keys(frame)
+    if frame.ids and max(map(len, frame.ids)) > MAX_ID_LENGTH:
         raise FrameError("ids", f"must be at most {MAX_ID_LENGTH} characters each")
-    _check_records(frame, max_record_bytes)
+    _check_records(frame, sizes, max_record_bytes)
 
 
-def _columns(frame: Frame) -> tuple[tuple[str, Sized], ...]:
-    return (
-        ("key_sizes", frame.key_sizes),
-        ("ids", frame.ids),
-        ("event_times_ns", frame.event_times_ns),
-        ("ttls_ms", frame.ttls_ms),
-        ("deliver_at_ns", frame.deliver_at_ns),
-        ("attributes", frame.attributes),
-    )
+_COLUMNS = ("key_sizes", "ids", "event_times_ns", "ttls_ms", "deliver_at_ns", "attributes")
 
 
-def _check_sizes(frame: Frame) -> None:
+def _check_sizes(frame: Frame, total: int) -> None:
     if frame.compression not in _KNOWN:
         raise FrameError("compression", "is not known")
     if frame.payloads_bytes > MAX_PAYLOADS_BYTES:
         raise FrameError("payloads_bytes", f"must be at most {MAX_PAYLOADS_BYTES:,}")
-    if sum(frame.payload_sizes) != frame.payloads_bytes:
+    if total != frame.payloads_bytes:
         raise FrameError("payload_sizes", "must add up to payloads_bytes")
-    if frame.compression == Compression.COMPRESSION_UNSPECIFIED and len(frame.payloads) != frame.payloads_bytes:
-        raise FrameError("payloads", f"must be the {frame.payloads_bytes:,} bytes that payloads_bytes says")
+    if frame.compression == Compression.COMPRESSION_UNSPECIFIED and len(frame.payloads) != total:
+        raise FrameError("payloads", f"must be the {total:,} bytes that payloads_bytes says")
 
 
 def _check_keys(frame: Frame) -> None:
@@ -82,19 +76,18 @@ def _check_keys(frame: Frame) -> None:
         raise FrameError("key_sizes", f"must be at most {MAX_KEY_BYTES:,} each")
 
 
-def _check_records(frame: Frame, max_record_bytes: int) -> None:
-    common = frame.common_attributes.ByteSize()
-    attributes: Sequence[int] = [a.ByteSize() for a in frame.attributes]
-    largest = max(attributes, default=0)
-    if max(common, largest) > MAX_ATTRIBUTES_BYTES:
+def _check_records(frame: Frame, payloads: Sequence[int], max_record_bytes: int) -> None:
+    common = frame.common_attributes.ByteSize() if frame.HasField("common_attributes") else 0
+    attributes = [a.ByteSize() for a in frame.attributes] if frame.attributes else []
+    described = max(common, *attributes) if attributes else common
+    if described > MAX_ATTRIBUTES_BYTES:
         raise FrameError("attributes", f"must be at most {MAX_ATTRIBUTES_BYTES:,} bytes for each record")
     # Most frames have no record that is near the limit, and need no look at each.
-    bound = max(frame.payload_sizes) + (max(frame.key_sizes) if len(frame.key_sizes) else 0) + max(common, largest)
-    if bound <= max_record_bytes:
+    if max(payloads) + (max(frame.key_sizes) if frame.key_sizes else 0) + described <= max_record_bytes:
         return
     keys = frame.key_sizes or [0] * frame.count
     attributes = attributes or [0] * frame.count
-    for index, sizes in enumerate(zip(frame.payload_sizes, keys, attributes, strict=True)):
+    for index, sizes in enumerate(zip(payloads, keys, attributes, strict=True)):
         payload, key, own = sizes
         if payload + key + (own or common) > max_record_bytes:
             raise FrameError(f"record {index}", f"must be at most {max_record_bytes:,} bytes with key and attributes")

@@ -53,11 +53,16 @@ def pack_columns(
         frame.key_sizes.extend(map(len, keys))
     if isinstance(attributes, Attributes):
         frame.common_attributes.CopyFrom(attributes)
-    return _finish(frame, payloads, compression)
+    return _finish(frame, payloads, compression).SerializeToString()
 
 
 def pack(records: Sequence[Record], *, compression: Compression.ValueType = _NONE) -> bytes:
-    """Returns the serialized frame of records, at least one.
+    """Returns the serialized frame of records, at least one. See pack_frame()."""
+    return pack_frame(records, compression=compression).SerializeToString()
+
+
+def pack_frame(records: Sequence[Record], *, compression: Compression.ValueType = _NONE) -> Frame:
+    """Returns the frame of records, at least one.
 
     Attributes that all of them share are stored once.
     """
@@ -87,11 +92,11 @@ def _pack_attributes(frame: Frame, records: Sequence[Record]) -> None:
         frame.attributes.extend(record.attributes for record in records)
 
 
-def _finish(frame: Frame, payloads: Sequence[bytes], compression: Compression.ValueType) -> bytes:
+def _finish(frame: Frame, payloads: Sequence[bytes], compression: Compression.ValueType) -> Frame:
     joined = b"".join(payloads)
     frame.payloads_bytes = len(joined)
     frame.payloads, frame.compression = compress(joined, compression)
-    return frame.SerializeToString()
+    return frame
 
 
 def _milliseconds(duration: Duration) -> int:

@@ -11,7 +11,7 @@ from sira.registry.v1.service_pb2 import Service
 from sira.registry.v1.traffic_policy_pb2 import LocalityFailover, TrafficPolicy
 
 from sira_grpc.errors import InvalidFieldMask
-from sira_grpc.registry.field_masks import check_paths, overwrite, project
+from sira_grpc.field_masks import check_paths, overwrite, project
 
 WRITABLE = ("port", "locality", "metadata", "tags", "health_check")
 

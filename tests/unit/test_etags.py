@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from sira_grpc.errors import EtagMismatch
-from sira_grpc.registry.etags import check_etag
+from sira_grpc.etags import check_etag
 
 
 @pytest.mark.parametrize("given", ["", "7"])

@@ -1,0 +1,1 @@
+"""The bus: durable records in topics, delivered to the consumers of subscriptions."""

@@ -1,0 +1,134 @@
+"""The subscriptions at work, each opened when it is first needed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+
+from sira_grpc.bus import names
+from sira_grpc.bus.active_subscription import ActiveSubscription
+from sira_grpc.bus.dead_letters import DeadLetters
+from sira_grpc.bus.metrics import BusMetrics
+from sira_grpc.bus.partitions import Partitions
+from sira_grpc.bus.view import BusView, SubscriptionEntry, TopicEntry
+from sira_grpc.clock import Clock
+from sira_grpc.errors import SubscriptionNotFound
+from sira_grpc.store.api import LogStore
+
+
+class ActiveSubscriptions:
+    """Opens, keeps and closes them.
+
+    Args:
+        store: where their dead letters are.
+        view, partitions: what they read.
+        clock, rng: see Source.
+        metrics: counts.
+
+    Attributes:
+        failed: the task of one of them has ended, which must not be.
+    """
+
+    def __init__(
+        self,
+        store: LogStore,
+        view: BusView,
+        partitions: Partitions,
+        clock: Clock,
+        rng: random.Random,
+        metrics: BusMetrics,
+    ) -> None:
+        self.failed = asyncio.Event()
+        self._store = store
+        self._view = view
+        self._partitions = partitions
+        self._clock = clock
+        self._rng = rng
+        self._metrics = metrics
+        self._tasks: dict[str, asyncio.Task[ActiveSubscription]] = {}
+        self._closing: dict[asyncio.Task[None], str] = {}
+        hooks = view.hooks
+        hooks.subscription_written.append(self._written)
+        hooks.subscription_gone.append(self._gone)
+        hooks.topic_written.append(self._topics_changed)
+        hooks.topic_gone.append(self._topics_changed)
+
+    def opened(self) -> Sequence[ActiveSubscription]:
+        """Returns those that are open."""
+        done = [task for task in tuple(self._tasks.values()) if task.done() and not task.cancelled()]
+        return [task.result() for task in done if task.exception() is None]
+
+    async def get(self, entry: SubscriptionEntry) -> ActiveSubscription:
+        """Returns a subscription, open.
+
+        Raises:
+            SubscriptionNotFound: it was deleted.
+            StoreUnavailable, StoreCorrupt: it cannot be opened.
+        """
+        task = self._tasks.get(entry.uid)
+        if task is None:
+            task = self._tasks[entry.uid] = asyncio.create_task(self._open(entry), name=f"bus open {entry.name}")
+            task.add_done_callback(lambda done: self._opened(entry.uid, done))
+        return await asyncio.shield(task)
+
+    async def _open(self, entry: SubscriptionEntry) -> ActiveSubscription:
+        dead_letters = DeadLetters(self._store, entry.uid, entry.name)
+        active = ActiveSubscription(
+            entry, self._view, self._partitions, dead_letters, self._clock, self._rng, self._metrics
+        )
+        await active.open(self.failed.set)
+        if self._view.subscriptions_by_uid.get(entry.uid) is not entry:
+            await active.close()
+            raise SubscriptionNotFound(f"{entry.name} was deleted", metadata={"resource": entry.name})
+        return active
+
+    def _opened(self, uid: str, task: asyncio.Task[ActiveSubscription]) -> None:
+        if task.cancelled() or task.exception() is not None:
+            self._tasks.pop(uid, None)  # the next one who asks tries again
+
+    def _written(self, entry: SubscriptionEntry) -> None:
+        for active in self.opened():
+            if active.entry is entry:
+                active.changed()
+
+    def _gone(self, entry: SubscriptionEntry) -> None:
+        task = self._tasks.pop(entry.uid, None)
+        if task is not None:
+            closing = asyncio.create_task(self._close(task), name=f"bus close {entry.name}")
+            self._closing[closing] = entry.uid
+            closing.add_done_callback(self._closing.pop)
+
+    @staticmethod
+    async def _close(task: asyncio.Task[ActiveSubscription]) -> None:
+        (outcome,) = await asyncio.gather(task, return_exceptions=True)
+        if isinstance(outcome, ActiveSubscription):
+            outcome.end()
+            await outcome.close()
+
+    def _topics_changed(self, topic: TopicEntry) -> None:
+        short, namespace = names.short(topic.name), names.namespace_of(topic.name)
+        for active in self.opened():
+            if names.namespace_of(active.entry.name) == namespace and active.entry.settings.reads(short):
+                active.topics_changed()
+
+    async def released(self, uid: str) -> None:
+        """Returns once nothing is written any more to the logs of a subscription or topic that is gone."""
+        await asyncio.gather(*(task for task, closing in self._closing.items() if closing == uid))
+        for task in tuple(self._tasks.values()):
+            (outcome,) = await asyncio.gather(task, return_exceptions=True)
+            if isinstance(outcome, ActiveSubscription):
+                await outcome.release(uid)
+
+    async def close(self) -> None:
+        """Ends all of them: what was settled is durable when this returns."""
+        tasks, self._tasks = tuple(self._tasks.values()), {}
+        for task in tasks:
+            await self._close_quietly(task)
+        await asyncio.gather(*self._closing, return_exceptions=True)
+
+    @staticmethod
+    async def _close_quietly(task: asyncio.Task[ActiveSubscription]) -> None:
+        (outcome,) = await asyncio.gather(task, return_exceptions=True)
+        if isinstance(outcome, ActiveSubscription):
+            await outcome.close()

@@ -1,0 +1,158 @@
+"""The bus as a whole: puts its parts together, starts them and stops them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from opentelemetry.metrics import Meter
+from sira.bus.v1.subscription_pb2 import StartPosition, SubscriptionStatus
+from sira.bus.v1.topic_pb2 import TopicStatus
+
+from sira_grpc.background import Background
+from sira_grpc.bus import names
+from sira_grpc.bus.active_subscriptions import ActiveSubscriptions
+from sira_grpc.bus.contents import Contents
+from sira_grpc.bus.dead_letters import DeadLetters
+from sira_grpc.bus.incoming import Incoming, Published
+from sira_grpc.bus.janitor import Janitor
+from sira_grpc.bus.metrics import BusMetrics
+from sira_grpc.bus.namespaces import Namespaces
+from sira_grpc.bus.partition import Partition
+from sira_grpc.bus.partitions import Partitions
+from sira_grpc.bus.publishing import Publishing
+from sira_grpc.bus.quotas import Quotas
+from sira_grpc.bus.redriving import Redriving
+from sira_grpc.bus.subscribing import Subscribing
+from sira_grpc.bus.subscriptions import Subscriptions
+from sira_grpc.bus.tenant import BusTenant
+from sira_grpc.bus.topics import Topics
+from sira_grpc.bus.upkeep import Upkeep
+from sira_grpc.bus.verifying import Verifying
+from sira_grpc.bus.view import BusView, SubscriptionEntry, TopicEntry
+from sira_grpc.clock import Clock
+from sira_grpc.commits import Commits
+from sira_grpc.config import BusConfig
+from sira_grpc.errors import SiraError
+from sira_grpc.store.api import Store
+
+log = logging.getLogger(__name__)
+
+
+class Bus:
+    """The parts of the bus, each with its own commands, and the tasks that run behind them.
+
+    Args:
+        store: where everything durable is.
+        namespaces: says which there are.
+        config: see BusConfig.
+        clock, rng, random_bytes: time and randomness.
+        meter: makes its counters.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        namespaces: Namespaces,
+        config: BusConfig,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        random_bytes: Callable[[int], bytes],
+        meter: Meter,
+    ) -> None:
+        self._store = store
+        self._background = Background()
+        self._following: asyncio.Task[None] | None = None
+        self.view = view = BusView()
+        self.commits = Commits(store, view)
+        metrics = BusMetrics(meter)
+        self.partitions = Partitions(store, view, config, clock, metrics)
+        self.active = ActiveSubscriptions(store, view, self.partitions, clock, rng, metrics)
+        self.contents = Contents(self.partitions, self.active)
+        self.topics = Topics(view, self.commits, namespaces, self.contents, config, clock, random_bytes)
+        self.subscriptions = Subscriptions(
+            view, self.commits, namespaces, self.contents, self.contents, config, clock, random_bytes
+        )
+        self.tenant = BusTenant(view, self.topics, self.subscriptions)
+        self.publishing = Publishing(
+            view, self.partitions, Quotas(config, clock), clock, max_in_flight_bytes=config.max_in_flight_bytes
+        )
+        self.subscribing = Subscribing(view, self.partitions, self.active, clock, metrics)
+        self.redriving = Redriving(view, self._publish)
+        self.verifying = Verifying(view, self._partitions_of)
+        self._janitor = Janitor(view, self.commits, store, self.contents)
+        self._upkeep = Upkeep(self.partitions.opened, store, clock)
+
+    async def start(self) -> None:
+        """Fills the view, follows the store, and opens what there is."""
+        snapshot = await self._store.snapshot(names.PREFIX)
+        self.view.load(snapshot)
+        self._following = self._background.own(self._follow(snapshot.revision), "bus view")
+        self._background.own(self._janitor.run(), "bus janitor")
+        self._background.own(self._upkeep.run(), "bus upkeep")
+        self._background.own(self._open_all(), "bus opening")
+
+    async def _follow(self, revision: int) -> None:
+        try:
+            async for commit in self._store.watch("", after=revision):
+                self.view.apply(commit)
+        finally:
+            self.view.close()
+
+    async def _open_all(self) -> None:
+        """Opens what there was: records that are scheduled become due, old ones go, and lags are known."""
+        for topic in tuple(self.view.topics.values()):
+            with suppress(SiraError):  # whoever asks for it is told
+                await self.partitions.all_of(topic)
+        for subscription in tuple(self.view.subscriptions.values()):
+            with suppress(SiraError):
+                await self.active.get(subscription)
+
+    @property
+    def failures(self) -> Sequence[asyncio.Event]:
+        """A task has ended that must not."""
+        return self._background.failed, self.active.failed
+
+    async def topic_status(self, topic: TopicEntry) -> TopicStatus:
+        """Returns what a topic holds."""
+        return await self.contents.topic_status(topic)
+
+    async def subscription_status(self, subscription: SubscriptionEntry) -> SubscriptionStatus:
+        """Returns how far a subscription has come."""
+        return await self.contents.subscription_status(subscription)
+
+    async def seek(self, name: str, position: StartPosition) -> SubscriptionStatus:
+        """Moves a subscription. Raises: SubscriptionNotFound, InvalidField, StoreUnavailable."""
+        active = await self.active.get(self.view.subscription(name))
+        await self.commits.run(active.seek(position))
+        return active.status()
+
+    async def dead_letters_of(self, subscription: SubscriptionEntry) -> DeadLetters:
+        """Returns the dead letters of a subscription."""
+        return (await self.active.get(subscription)).dead_letters
+
+    async def _publish(self, topic: str, partition: int | None, incoming: Incoming) -> Published:
+        entry = self.view.topic(topic)
+        number = self.publishing.next_partition(entry) if partition is None else partition
+        return await (await self.partitions.get(entry, number)).appender.publish(incoming)
+
+    async def _partitions_of(self, topic: TopicEntry) -> Sequence[Partition]:
+        return [opened.partition for opened in await self.partitions.all_of(topic)]
+
+    def stopping(self) -> None:
+        """From here on, a stream that ends makes no delivery count as in vain: it is the kernel that goes away."""
+        self.subscribing.stopping = True
+
+    async def close(self) -> None:
+        """Finishes what is under way and stops the tasks. What was acknowledged is durable."""
+        self.stopping()
+        await self.redriving.close()
+        await self._background.cancel(but=self._following)  # it feeds the view, which the commands wait for
+        await self.commits.close()
+        await self.active.close()
+        await self.partitions.close()
+        await self._background.cancel()

@@ -1,0 +1,115 @@
+"""What a partition notes of its frames now and then, so that it can be opened without reading all of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from google.protobuf.message import DecodeError
+from sira.bus.internal.v1.partition_mark_pb2 import PartitionMark
+
+from sira_grpc.bus.log_reading import read_log
+from sira_grpc.bus.producers import Producers
+from sira_grpc.bus.record_ids import RecordIds
+from sira_grpc.store.api import LogStore
+
+IDS_A_MARK = 100_000
+"""Ids in one mark, 3 MB: so that it stays within the size of a log's frame."""
+
+log = logging.getLogger(__name__)
+
+
+class Marks:
+    """The log of a partition's marks.
+
+    Attributes:
+        on_saved: called when a mark was saved; must not block.
+    """
+
+    def __init__(self, logs: LogStore, name: str, producers: Producers, ids: RecordIds) -> None:
+        self.on_saved: Callable[[], None] = lambda: None
+        self._logs = logs
+        self._name = name
+        self._producers = producers
+        self._ids = ids
+        # Number of each mark, and when the newest of its ids came.
+        self._kept: list[tuple[int, int]] = []
+        # The last mark that was saved, without ids and producers; and its number.
+        self._last = PartitionMark()
+        self._last_number = 0
+
+    async def load(self) -> PartitionMark:
+        """Fills the producers and the ids, and returns the last mark; an empty one if there is none.
+
+        If one is damaged, none counts: all frames are to be read.
+        """
+        held = await self._logs.range(self._name)
+        good = 0
+        last = PartitionMark()
+        async for frame in read_log(self._logs, self._name):
+            try:
+                mark = PartitionMark.FromString(frame.data)
+            except DecodeError:
+                break
+            good += 1
+            self._ids.load(mark.ids, mark.id_offsets, mark.id_times_ns)
+            self._kept.append((frame.offset, max(mark.id_times_ns, default=0)))
+            if not mark.producers:
+                mark.producers.extend(last.producers)  # it tells of the size only, or there are none
+            else:
+                self._last_number = frame.offset
+            last = mark
+        if good < held.next - held.first:
+            log.error("%s: a mark is damaged; all frames are read", self._name)
+            return PartitionMark()
+        self._producers.load(last.producers)
+        self._last = PartitionMark(frame=last.frame, offset=last.offset, bytes=last.bytes)
+        return last
+
+    async def save(self, frame: int, offset: int, size: int, now_ns: int) -> None:
+        """Writes a mark, and forgets those that are of no use any more.
+
+        Args:
+            frame, offset, size: see PartitionMark.
+            now_ns: the time, Unix nanoseconds.
+
+        Raises:
+            StoreUnavailable: it was not written. What it was to hold is kept for the next one.
+        """
+        fresh = self._ids.take_fresh()
+        marks = [PartitionMark(frame=frame, offset=offset, bytes=size) for _ in range(0, len(fresh), IDS_A_MARK)]
+        marks = marks or [PartitionMark(frame=frame, offset=offset, bytes=size)]
+        for index, mark in enumerate(marks):
+            part = fresh[index * IDS_A_MARK : (index + 1) * IDS_A_MARK]
+            mark.ids = b"".join(key for key, _, _ in part)
+            mark.id_offsets.extend(place for _, place, _ in part)
+            mark.id_times_ns.extend(time_ns for _, _, time_ns in part)
+        marks[-1].producers.extend(self._producers.marks())
+        try:
+            number = await self._logs.append(self._name, [mark.SerializeToString() for mark in marks])
+        except BaseException:
+            self._ids.give_back(fresh)
+            raise
+        self._kept.extend((number + index, max(mark.id_times_ns, default=0)) for index, mark in enumerate(marks))
+        self._last = PartitionMark(frame=frame, offset=offset, bytes=size)
+        self._last_number = number + len(marks) - 1
+        self.on_saved()
+        await self._trim(now_ns)
+
+    async def shrink(self, size: int) -> None:
+        """Notes that frames at the head of the log are gone: those that the last mark knows of have this size still.
+
+        Raises:
+            StoreUnavailable: it was not noted; the partition may take itself for larger than it is when it is opened.
+        """
+        self._last.bytes = size
+        number = await self._logs.append(self._name, [self._last.SerializeToString()])
+        self._kept.append((number, 0))
+
+    async def _trim(self, now_ns: int) -> None:
+        gone = 0
+        while self._kept[gone][0] < self._last_number and self._kept[gone][1] < now_ns - self._ids.window_ns:
+            gone += 1
+        if gone:
+            await self._logs.trim(self._name, self._kept[gone][0])
+            del self._kept[:gone]

@@ -1,0 +1,179 @@
+"""A partition of a topic: the frames that it holds, from its first offset to its end, and who wants to hear of more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sira.bus.internal.v1.compaction_record_pb2 import CompactionRecord
+
+from sira_grpc.bus import names
+from sira_grpc.bus.marks import Marks
+from sira_grpc.bus.producers import Producers
+from sira_grpc.bus.recent import RecentBudget, RecentFrames
+from sira_grpc.bus.record_ids import RecordIds
+from sira_grpc.bus.segment import Segment
+from sira_grpc.bus.settings import TopicSettings
+from sira_grpc.bus.stored import CorruptFrame, Held, link, open_stored
+from sira_grpc.errors import StoreCorrupt
+from sira_grpc.store.api import LogStore
+
+SKIPPED_WHEN_LOST = 10_000
+"""Offsets that are passed over when the last frame cannot be read: as many as it may have had records."""
+
+
+class Partition:
+    """What a partition holds.
+
+    Attributes:
+        topic: name of its topic, without the namespace.
+        number: of the partition.
+        log: name of its log, which tells it from all others.
+        first, end: the offsets that it holds: first (inclusive) to end (exclusive).
+        size: bytes of the frames that are in its logs.
+        newest_ns: when its last frame was published, Unix nanoseconds.
+        head: hash of its last frame, which the next one holds; empty if there is none.
+        settings: of its topic, as they are now.
+        listeners: called when there is more to read; must not block.
+        compacted: what was compacted, if anything; live: what follows it, from the offset live_start on.
+    """
+
+    def __init__(
+        self,
+        logs: LogStore,
+        topic: str,
+        topic_uid: str,
+        number: int,
+        settings: TopicSettings,
+        budget: RecentBudget,
+    ) -> None:
+        self.logs = logs
+        self.topic = topic
+        self.topic_uid = topic_uid
+        self.number = number
+        self.log = names.log_of(topic_uid, number)
+        self.settings = settings
+        self.first = 0
+        self.end = 0
+        self.size = 0
+        self.newest_ns = 0
+        self.head = b""
+        self.listeners: list[Callable[[], None]] = []
+        self.compacted: Segment | None = None
+        self.live = Segment(logs, self.log)
+        self.producers = Producers()
+        self.ids = RecordIds(settings.deduplication_ns)
+        self.marks = Marks(logs, names.marks_of(topic_uid, number), self.producers, self.ids)
+        self.live_start = 0
+        self._recent = RecentFrames(budget)
+
+    async def open(self, compaction: CompactionRecord | None) -> None:
+        """Learns what there is, from the last mark on."""
+        await self.live.open()
+        if compaction is not None:
+            self.compacted = Segment(self.logs, compaction.log)
+            await self.compacted.open()
+            self.live.first = max(self.live.first, compaction.frame)
+            self.end = self.live_start = compaction.end
+        mark = await self.marks.load()
+        self.size = mark.bytes
+        self.end = max(self.end, mark.offset)
+        number = max(mark.frame, self.live.first)
+        while number < self.live.next:
+            frames = await self.live.read(number)
+            for held in frames:
+                self._recover(held)
+            number = frames[-1].number + 1 if frames else self.live.next
+        await self._read_head()
+        await self._read_first()
+
+    def _recover(self, held: Held) -> None:
+        """Takes note of a frame that no mark knows of."""
+        self.end = max(self.end, held.end)
+        self.size += held.size
+        self.newest_ns = max(self.newest_ns, held.publish_ns)
+        self.live.note(held)
+        if held.broken:
+            return
+        if held.producer_id:
+            self.producers.note(held.producer_id, held.sequence, held.sent, held.base, held.publish_ns)
+        if held.reader.frame.ids and not held.redrives:
+            offsets = [held.offset_of(index) for index in range(held.count)]
+            self.ids.note(held.reader.frame.ids, offsets, held.publish_ns)
+
+    async def _read_head(self) -> None:
+        """Reads the last frame, which the next one is chained to."""
+        if self.live.next == self.live.first:
+            return
+        try:
+            (frame,) = await self.logs.read(self.log, self.live.next - 1, max_frames=1, max_bytes=1)
+            held, _ = open_stored(frame.offset, frame.data)
+        except (StoreCorrupt, CorruptFrame):
+            self.end += SKIPPED_WHEN_LOST
+            return
+        self.head = link(frame.data)
+        self.end = max(self.end, held.end)
+        self.newest_ns = max(self.newest_ns, held.publish_ns)
+
+    async def _read_first(self) -> None:
+        segment = self.live if self.compacted is None or self.compacted.first == self.compacted.next else self.compacted
+        frames = await segment.read(segment.first, max_frames=1, max_bytes=1)
+        self.first = min(frames[0].base, self.end) if frames else self.end
+
+    def appended(self, frames: list[Held], head: bytes) -> None:
+        """Notes frames that have been stored behind the others, and tells who listens."""
+        for held in frames:
+            self.live.appended(held)
+            self._recent.add(held)
+            self.size += held.size
+        self.end = frames[-1].end
+        self.newest_ns = frames[-1].publish_ns
+        self.head = head
+        for listener in tuple(self.listeners):
+            listener()
+
+    async def read(self, offset: int) -> list[Held]:
+        """Reads frames in their order, beginning with the first that ends after an offset; none at the end.
+
+        What is broken is there as such.
+        """
+        offset = max(offset, self.first)
+        if offset >= self.end:
+            return []
+        held = self._recent.find(offset)
+        if held is not None:
+            return [held]
+        if self.compacted is not None and offset < self.live_start:
+            frames = await _read_from(self.compacted, offset)
+            if frames:
+                return frames
+        frames = await _read_from(self.live, offset)
+        if frames:
+            return frames
+        if offset < self.first:  # retention came in between
+            return await self.read(self.first)
+        return [Held.lost(self.live.next, offset, self.end)]
+
+    async def offset_at(self, publish_ns: int) -> int:
+        """Returns the offset of the first frame that was published at a time or later; the end if there is none."""
+        for segment in (self.compacted, self.live):
+            if segment is None:
+                continue
+            for held in await segment.read(await segment.find_time(publish_ns), max_frames=2):
+                if held.publish_ns >= publish_ns and not held.broken:
+                    return max(held.base, self.first)
+        return self.end
+
+    def close(self) -> None:
+        """Lets go of what it keeps in memory."""
+        self._recent.clear()
+        self.listeners.clear()
+
+
+async def _read_from(segment: Segment, offset: int) -> list[Held]:
+    number = await segment.find(offset)
+    while frames := await segment.read(number):
+        wanted = [held for held in frames if held.end > offset]
+        if wanted:
+            return wanted
+        number = frames[-1].number + 1
+    return []

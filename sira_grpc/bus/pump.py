@@ -1,0 +1,69 @@
+"""Writes what is handed to it in batches, one at a time: a batch is what came while the last one was being written."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Pump(Generic[T]):
+    """A queue and the task that empties it; the task is there only while there is something to write.
+
+    Args:
+        write: writes a batch and tells everyone who waits for it, of failure too; what it raises is a defect.
+        name: of the task.
+        max_items, max_bytes: of a batch; one item may be larger.
+    """
+
+    def __init__(
+        self, write: Callable[[list[T]], Awaitable[None]], name: str, *, max_items: int, max_bytes: int
+    ) -> None:
+        self._write = write
+        self._name = name
+        self._max_items = max_items
+        self._max_bytes = max_bytes
+        self._waiting: deque[tuple[T, int]] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    def put(self, item: T, size: int) -> None:
+        """Queues an item of a size in bytes."""
+        self._waiting.append((item, size))
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name=self._name)
+            self._task.add_done_callback(_report)
+
+    async def idle(self) -> None:
+        """Returns when everything that was queued has been written."""
+        while self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                await self._write(self._next_batch())
+        finally:
+            self._task = None  # at once: what is queued from here on begins another
+
+    def _next_batch(self) -> list[T]:
+        batch: list[T] = []
+        total = 0
+        while self._waiting and len(batch) < self._max_items:
+            item, size = self._waiting[0]
+            if batch and total + size > self._max_bytes:
+                break
+            self._waiting.popleft()
+            batch.append(item)
+            total += size
+        return batch
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("%s ended", task.get_name(), exc_info=error)

@@ -1,0 +1,146 @@
+"""Serves the streams of consumers, of subscriptions and of tails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from itertools import count
+
+from sira.bus.v1.subscription_service_pb2 import OpenSubscription, SubscribeRequest
+
+from sira_grpc.bus.active_subscriptions import ActiveSubscriptions
+from sira_grpc.bus.consumer import Consumer
+from sira_grpc.bus.metrics import BusMetrics
+from sira_grpc.bus.partitions import Partitions
+from sira_grpc.bus.session import Session
+from sira_grpc.bus.tail import Tail
+from sira_grpc.bus.view import BusView, TopicEntry
+from sira_grpc.clock import Clock
+from sira_grpc.errors import FieldViolation, InvalidField, SiraError
+
+
+class Subscribing:
+    """The way out.
+
+    Args:
+        view, partitions: where records are.
+        active: the subscriptions at work.
+        clock: for deadlines.
+        metrics: counts.
+
+    Attributes:
+        stopping: the kernel is: what ends a stream now is not the consumer.
+    """
+
+    def __init__(
+        self,
+        view: BusView,
+        partitions: Partitions,
+        active: ActiveSubscriptions,
+        clock: Clock,
+        metrics: BusMetrics,
+    ) -> None:
+        self.stopping = False
+        self._view = view
+        self._partitions = partitions
+        self._active = active
+        self._clock = clock
+        self._metrics = metrics
+        self._numbers = count(1)
+        self._tails: set[Tail] = set()
+        view.hooks.topic_written.append(self._topics_changed)
+        view.hooks.topic_gone.append(self._topics_changed)
+
+    def _topics_changed(self, topic: TopicEntry) -> None:
+        for tail in self._tails:
+            tail.topics_changed()
+
+    @property
+    def tails(self) -> int:
+        """Streams of tails that are open."""
+        return len(self._tails)
+
+    async def serve(self, requests: AsyncIterator[SubscribeRequest], caller: str) -> AsyncGenerator[bytes, None]:
+        """Yields the responses of one stream, serialized.
+
+        Args:
+            requests: what the consumer sends.
+            caller: what the consumer is called if it does not say.
+
+        Raises:
+            InvalidField: the first request does not open, a later one does, or a settlement makes no sense.
+            SubscriptionNotFound: there is no such subscription, or it was deleted.
+            StoreUnavailable: what was settled is not durable.
+        """
+        first = await anext(requests, None)
+        if first is None:
+            return
+        if first.WhichOneof("action") != "open":
+            raise InvalidField([FieldViolation("open", "must be the first request")])
+        opening = first.open
+        serve = self._serve_tail if opening.HasField("tail") else self._serve_subscription
+        async for message in serve(opening, requests, opening.consumer or caller):
+            yield message
+
+    async def _serve_subscription(
+        self, opening: OpenSubscription, requests: AsyncIterator[SubscribeRequest], name: str
+    ) -> AsyncGenerator[bytes, None]:
+        active = await self._active.get(self._view.subscription(opening.subscription))
+        consumer = Consumer(next(self._numbers), name, active.wake)
+        session = Session(active, consumer, self._clock)
+        reading = asyncio.create_task(self._read(requests, consumer, session), name="bus subscribe")
+        finished = False
+        try:
+            while (message := await consumer.next()) is not None:
+                yield message
+            finished = True
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            await session.close(counted=not finished and not self.stopping)
+
+    async def _serve_tail(
+        self, opening: OpenSubscription, requests: AsyncIterator[SubscribeRequest], name: str
+    ) -> AsyncGenerator[bytes, None]:
+        consumer = Consumer(next(self._numbers), name, lambda: tail.wake())
+        tail = Tail(opening.tail, consumer, self._view, self._partitions, self._clock, self._metrics)
+        self._tails.add(tail)
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            await tail.open()
+            tasks.append(asyncio.create_task(self._read(requests, consumer, None), name="bus tail requests"))
+            tasks.append(asyncio.create_task(_run(tail, consumer), name="bus tail"))
+            while (message := await consumer.next()) is not None:
+                yield message
+        finally:
+            self._tails.discard(tail)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            tail.close()
+
+    @staticmethod
+    async def _read(requests: AsyncIterator[SubscribeRequest], consumer: Consumer, session: Session | None) -> None:
+        try:
+            async for request in requests:
+                action = request.WhichOneof("action")
+                if action == "credit":
+                    consumer.grant(request.credit.records, request.credit.bytes)
+                elif action == "settle" and session is not None:
+                    await session.settle(request.settle)
+                else:
+                    rule = "must be the first request only" if action == "open" else "is nothing for a tail"
+                    raise InvalidField([FieldViolation(action or "action", rule)])
+            if session is not None:
+                await session.finish()
+            else:
+                consumer.end()
+        except Exception as error:  # noqa: BLE001  it is what the stream ends with
+            consumer.end(error)
+
+
+async def _run(tail: Tail, consumer: Consumer) -> None:
+    try:
+        await tail.run()
+    except SiraError as error:
+        consumer.end(error)

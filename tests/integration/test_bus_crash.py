@@ -1,0 +1,74 @@
+"""A kernel is killed, again and again, under publishing and consuming: a checker knows every record."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.bus_kernel import running
+from tests.integration.bus_ledger import Findings
+from tests.integration.bus_life import Fuse, Life
+from tests.integration.bus_loads import Load, Schedules, Streams
+
+KILLS = int(os.environ.get("SIRA_KILLS", "15"))
+LIFE_SECONDS = 60
+"""After which a test gives up on one life of a kernel."""
+
+
+async def live(folder: Path, number: int, loads: Sequence[Load], fuse: Fuse) -> Life:
+    """Starts a kernel, has everything go on, and kills it."""
+    async with asyncio.timeout(LIFE_SECONDS), running(folder) as kernel:
+        life = Life(number, kernel, fuse)
+        if not number:
+            for load in loads:
+                await load.prepare(kernel)
+        for load in loads:
+            await load.resume(life)
+        life.seen("ready")
+        async with asyncio.TaskGroup() as group:
+            for load in loads:
+                for task in load.tasks(life):
+                    group.create_task(life.until_killed(task))
+        return life
+
+
+async def last_life(folder: Path, number: int, loads: Sequence[Load]) -> None:
+    """Starts a kernel, has everything finished, and looks at what there is."""
+    async with asyncio.timeout(LIFE_SECONDS), running(folder) as kernel:
+        life = Life(number, kernel, None)
+        for load in loads:
+            await load.resume(life)
+        tasks = [asyncio.create_task(task) for load in loads for task in load.tasks(life)]
+        drain = asyncio.gather(*(load.drain(life) for load in loads))
+        waiting: list[asyncio.Future[Any]] = [drain, *tasks]
+        while not drain.done():
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for each in done:
+                waiting.remove(each)
+                await each
+        for task in tasks:
+            task.cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [error for error in outcomes if not isinstance(error, asyncio.CancelledError | None)] == []
+        for load in loads:
+            await load.check(kernel)
+
+
+@pytest.mark.parametrize("seed", [20_26])
+async def test_no_kill_loses_repeats_or_reorders_anything(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    findings = Findings()
+    loads: list[Load] = [Streams(rng, findings), Schedules(rng, findings)]
+    kinds = {kind: count for load in loads for kind, count in load.kinds.items()}
+    for number in range(KILLS):
+        await live(tmp_path, number, loads, Fuse.random(rng, kinds))
+        findings.counts["kills"] += 1
+    await last_life(tmp_path, KILLS, loads)
+    print(f"seed {seed}: {dict(findings.counts)}")
+    findings.check()

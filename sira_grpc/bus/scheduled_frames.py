@@ -16,7 +16,7 @@ from sira_client.frames import FrameReader, checksum, cut
 from sira_grpc.bus.due_queue import Due
 from sira_grpc.bus.incoming import Incoming
 from sira_grpc.bus.log_reading import read_log
-from sira_grpc.bus.spans import Spans
+from sira_grpc.bus.span_blocks import SpanBlocks
 from sira_grpc.errors import StoreCorrupt
 from sira_grpc.store.api import LogStore
 
@@ -179,7 +179,7 @@ class ScheduledFrames:
         self._kept.clear()
         self._kept_bytes = 0
 
-    async def trim(self, released: Spans, before: int) -> None:
+    async def trim(self, released: SpanBlocks, before: int) -> None:
         """Forgets the frames at the head all of whose records were released, those with numbers below one.
 
         Space is given back from the head only: a frame that waits for long holds up those behind it.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 from google.protobuf.message import DecodeError
 from sira.bus.internal.v1.settlement_record_pb2 import SpansRecord
@@ -12,16 +13,20 @@ from sira.bus.internal.v1.stored_frame_pb2 import Span
 
 from sira_grpc.bus.log_reading import read_log
 from sira_grpc.bus.pump import Pump
+from sira_grpc.bus.span_blocks import SpanBlocks
 from sira_grpc.bus.spans import Spans
 from sira_grpc.errors import SiraError
 from sira_grpc.store.api import LogStore
 
 SNAPSHOT_STEPS = 1000
-"""After so many steps all of the set is written anew, and the steps before are trimmed."""
-SPANS_A_RECORD = 100_000
-"""Ranges in one record, 2.2 MB at most: so that it stays within the size of a log's frame."""
-SPANS_AN_APPEND = 500_000
-"""Ranges that are written at once, 11 MB at most: so that they stay within the size of an append."""
+"""After so many steps, and as many bytes as that takes, the set is written anew, and the steps before are trimmed."""
+SPANS_A_RECORD = 10_000
+"""Ranges in one record, 220 KB at most."""
+RECORDS_AN_APPEND = 50
+"""Records that are written at once, 11 MB at most: so that they stay within the size of an append."""
+MAX_STEPS = 1000
+MAX_SPANS = 100_000
+"""Calls, and ranges of them, that are written together. One may have more."""
 
 log = logging.getLogger(__name__)
 
@@ -48,23 +53,27 @@ class SpanLog:
     """
 
     def __init__(self, logs: LogStore, name: str) -> None:
-        self.spans = Spans()
+        self.spans = SpanBlocks()
         self._logs = logs
         self._name = name
+        # Since the last snapshot; and the size of that.
         self._steps = 0
-        self._pump: Pump[_Step] = Pump(self._write, f"bus {name}", max_items=SPANS_AN_APPEND, max_bytes=SPANS_AN_APPEND)
+        self._bytes = 0
+        self._snapshot_bytes = 0
+        self._pump: Pump[_Step] = Pump(self._write, f"bus {name}", max_items=MAX_STEPS, max_bytes=MAX_SPANS)
 
     async def load(self) -> None:
         """Reads the log. To be called once, before anything else. What a damaged record added is not in the set."""
         async for frame in read_log(self._logs, self._name):
             self._steps += 1
+            self._bytes += len(frame.data)
             try:
                 record = SpansRecord.FromString(frame.data)
             except DecodeError:
                 log.error("%s: record %d is damaged and left out", self._name, frame.offset)
                 continue
             # A snapshot holds all that came before it: there is nothing to forget.
-            self.spans.raise_floor(record.floor)
+            self.spans.add(0, record.floor)
             for span in record.spans:
                 self.spans.add(span.first, span.end)
 
@@ -92,7 +101,7 @@ class SpanLog:
         added = Spans(0, (span for step in steps for span in step.spans))
         ranges = [(0, added.floor), *added.spans()] if added.floor else added.spans()
         try:
-            await self._append(ranges)
+            await self._append(_records(ranges))
         except Exception as error:  # noqa: BLE001  whatever it is belongs to those who wait
             for step in steps:
                 if not step.done.done():
@@ -104,31 +113,43 @@ class SpanLog:
         for step in steps:
             if not step.done.done():
                 step.done.set_result(None)
-        if self._steps >= SNAPSHOT_STEPS:
+        if self._steps >= SNAPSHOT_STEPS and self._bytes >= self._snapshot_bytes:
             await self._snapshot()
 
     async def _snapshot(self) -> None:
         """Writes the set anew, then trims what was there before. If that fails, the log has all of it still."""
+        records: list[SpansRecord] = []
+        for record in _records(self.spans.spans()):
+            records.append(record)
+            await asyncio.sleep(0)  # of many, others have a turn in between
+        records[0].snapshot, records[0].floor = True, self.spans.floor
+        self._steps = self._bytes = 0
         try:
-            first = await self._append(self.spans.spans(), floor=self.spans.floor, snapshot=True)
+            first = await self._append(records)
             await self._logs.trim(self._name, first)
         except SiraError as error:
             log.warning("%s: no snapshot could be written: %s", self._name, error)
-        self._steps = 0
+        self._snapshot_bytes, self._bytes = self._bytes, 0
 
-    async def _append(self, ranges: Sequence[tuple[int, int]], *, floor: int = 0, snapshot: bool = False) -> int:
-        """Appends records of ranges, and returns the number of the first record."""
+    async def _append(self, records: Iterable[SpansRecord]) -> int:
+        """Appends records, many of them in parts, and returns the number of the first."""
         first: int | None = None
-        for start in range(0, max(len(ranges), 1), SPANS_AN_APPEND):
-            batch = ranges[start : start + SPANS_AN_APPEND]
-            records = [
-                SpansRecord(spans=[Span(first=low, end=high) for low, high in batch[at : at + SPANS_A_RECORD]])
-                for at in range(0, max(len(batch), 1), SPANS_A_RECORD)
-            ]
-            if start == 0:
-                records[0].snapshot, records[0].floor = snapshot, floor
-            number = await self._logs.append(self._name, [record.SerializeToString() for record in records])
-            self._steps += len(records)
+        frames: Iterator[bytes] = (record.SerializeToString() for record in records)
+        while batch := list(islice(frames, RECORDS_AN_APPEND)):
+            number = await self._logs.append(self._name, batch)
             first = number if first is None else first
+            self._steps += len(batch)
+            self._bytes += sum(map(len, batch))
         assert first is not None
         return first
+
+
+def _records(ranges: Iterable[tuple[int, int]]) -> Iterator[SpansRecord]:
+    """Yields records of ranges, at least one."""
+    left = iter(ranges)
+    batch = list(islice(left, SPANS_A_RECORD))
+    while True:
+        yield SpansRecord(spans=[Span(first=first, end=end) for first, end in batch])
+        batch = list(islice(left, SPANS_A_RECORD))
+        if not batch:
+            return

@@ -24,6 +24,11 @@ def text(value: str) -> str:
     return escape(value)
 
 
+def count(number: int, noun: str) -> str:
+    """How many there are: `1 record`, `2,000 records`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def state(value: HealthState.ValueType, *, suspect: bool = False) -> str:
     """A health state, coloured."""
     from sira.registry.v1.health_check_pb2 import HealthState

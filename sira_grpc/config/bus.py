@@ -14,14 +14,14 @@ class BusConfig(Section, frozen=True):
     """Subscriptions in one namespace. Default 10,000."""
     memory_bytes: Count = 256 << 20
     """Memory for the records of all topics with durability MEMORY together. Bytes, default 256 MiB."""
-    cache_bytes: Count = 32 << 20
+    cache_bytes: Count = 16 << 20
     """Memory for the newest frames of all topics together, from which readers that keep up are served.
 
-    Bytes, default 32 MiB."""
-    max_in_flight_bytes: Count = 8 << 20
+    Bytes, default 16 MiB."""
+    max_in_flight_bytes: Count = 4 << 20
     """Frames of one publishing stream that wait for the disk; beyond it the stream is read no further.
 
-    Bytes, default 8 MiB."""
+    Bytes, default 4 MiB."""
     records_per_second_per_publisher: CountOrOff = 0
     """Records a second from one publisher, to all topics: its identity, or its host where it has none.
 

@@ -86,8 +86,9 @@ def _prepare(db: sqlite3.Connection, database: Path) -> None:
         raise corrupt(database.parent, f"its write-ahead log holds {lost} commits behind unreadable bytes")
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=FULL")
-    # Under constant load the log is folded into the file every 16 MiB; when idle, and at the end, by the writer.
-    db.execute("PRAGMA wal_autocheckpoint=4096")
+    # Under constant load the log is folded into the file every 16 MiB, beside the writer: see Checkpoints. When idle,
+    # and at the end, by the writer. SQLite's own way, in the middle of a commit, is for when that does not keep up.
+    db.execute("PRAGMA wal_autocheckpoint=32768")
     db.execute("PRAGMA journal_size_limit=33554432")
     if version == 0:
         _create(db, database)

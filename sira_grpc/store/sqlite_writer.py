@@ -18,6 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from sira_grpc.errors import SiraError
 from sira_grpc.store.budget import ByteBudget
+from sira_grpc.store.sqlite_checkpoints import Checkpoints
 from sira_grpc.store.sqlite_errors import closed, translate
 from sira_grpc.store.sqlite_garbage import Garbage
 
@@ -66,6 +67,7 @@ class GroupWriter:
         self._db = db
         self._path = path
         self._garbage = garbage
+        self._checkpoints = Checkpoints(db)
         self._loop = asyncio.get_running_loop()
         self._budget = ByteBudget(QUEUE_BYTES)
         self._queue: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
@@ -116,6 +118,7 @@ class GroupWriter:
             elif more:
                 self._clean_up()
         try:
+            self._checkpoints.close()
             self._db.close()
         finally:
             self._loop.call_soon_threadsafe(self._closed.set_result, None)
@@ -156,6 +159,15 @@ class GroupWriter:
             wrote = self._db.total_changes > before
             self._dirty = self._dirty or wrote
             self._loop.call_soon_threadsafe(self._settle, group, effects, wrote or None)
+            if wrote:
+                self._fold(sum(job.size for job in group))
+
+    def _fold(self, size: int) -> None:
+        """Has the log folded when it is time. The callers know already that what they wrote is durable."""
+        try:
+            self._checkpoints.wrote(size)
+        except sqlite3.Error as error:  # nothing depends on it, and it is tried again
+            _log.warning("the store at %s could not fold its log: %s", self._path, error)
 
     def _roll_back(self, areas: Iterable[Area]) -> None:
         # A full disk makes SQLite roll back by itself.

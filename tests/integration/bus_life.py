@@ -31,7 +31,7 @@ class Fuse:
         """Chooses one of the kinds of events, and a number of them up to the one given."""
         kind = rng.choice(sorted(kinds))
         # Half of them within the first few: there it goes on from what the life before has left.
-        count = rng.randint(1, kinds[kind]) if rng.random() < 0.5 else rng.randint(1, 5)
+        count = rng.randint(1, kinds[kind] if rng.random() < 0.5 else min(5, kinds[kind]))
         return cls(kind, count, rng.choice((0.0, rng.uniform(0, SPREAD_SECONDS))))
 
 

@@ -90,7 +90,7 @@ class FramesProducer:
             call = stub.PublishFrames()
             waiting, self._unacknowledged = deque(self._unacknowledged), deque()
             try:
-                while not life.draining or waiting or self._unacknowledged:
+                while not (life.draining or life.killed) or waiting or self._unacknowledged:
                     while len(self._unacknowledged) < WINDOW and (frame := self._next(waiting, life)):
                         self._unacknowledged.append(frame)
                         await call.write(frame.request)
@@ -100,8 +100,9 @@ class FramesProducer:
                         await life.news()
             finally:
                 self._unacknowledged.extend(waiting)
-            await call.done_writing()
-            assert await call.read() is aio.EOF
+            if not life.killed:
+                await call.done_writing()
+                assert await call.read() is aio.EOF
 
     async def _answer(self, call: Any, life: Life) -> None:
         response = await call.read()
@@ -114,7 +115,7 @@ class FramesProducer:
     def _next(self, waiting: deque[SentFrame], life: Life) -> SentFrame | None:
         if waiting:
             return waiting.popleft()
-        if life.draining or life.killed or not self._room():
+        if life.draining or not self._room():
             return None
         if self._last is not None and self._rng.random() < REPEATED:
             return self._last

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest
 from google.rpc.status_pb2 import Status
 from grpc import aio
+from sira.bus.v1 import dead_letter_service_pb2, publish_service_pb2, subscription_service_pb2, topic_service_pb2
 from sira.identity.v1 import authority_service_pb2, identity_service_pb2
 from sira.kernel.v1 import kernel_service_pb2
 from sira.registry.v1 import registry_service_pb2, resolver_service_pb2
@@ -25,6 +26,10 @@ _SERVICES = [
     kernel_service_pb2.DESCRIPTOR.services_by_name["KernelService"],
     identity_service_pb2.DESCRIPTOR.services_by_name["IdentityService"],
     authority_service_pb2.DESCRIPTOR.services_by_name["AuthorityService"],
+    topic_service_pb2.DESCRIPTOR.services_by_name["TopicService"],
+    publish_service_pb2.DESCRIPTOR.services_by_name["PublishService"],
+    subscription_service_pb2.DESCRIPTOR.services_by_name["SubscriptionService"],
+    dead_letter_service_pb2.DESCRIPTOR.services_by_name["DeadLetterService"],
 ]
 METHODS: Mapping[str, MethodDescriptor] = {
     f"{service.full_name}/{method.name}": method for service in _SERVICES for method in service.methods

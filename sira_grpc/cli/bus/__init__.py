@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import typer
 
-from sira_grpc.cli.bus import subscriptions, topics
+from sira_grpc.cli.bus import dead_letters, subscriptions, topics
+from sira_grpc.cli.bus.consuming import sub
+from sira_grpc.cli.bus.lag import lag
 from sira_grpc.cli.bus.publishing import pub
+from sira_grpc.cli.bus.redriving import redrive
+from sira_grpc.cli.bus.replaying import replay
+from sira_grpc.cli.bus.tailing import tail
+from sira_grpc.cli.bus.verifying import verify
 
 app = typer.Typer(help="The bus: durable messages, from topics to dead letters.", no_args_is_help=True)
 
-app.add_typer(topics.app, name="topics")
-app.add_typer(subscriptions.app, name="subs")
-app.command()(pub)
+for noun, group in (("topics", topics.app), ("subs", subscriptions.app), ("dlq", dead_letters.app)):
+    app.add_typer(group, name=noun)
+for function in (pub, sub, tail, replay, lag, redrive, verify):
+    app.command()(function)

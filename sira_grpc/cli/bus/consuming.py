@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sira_grpc.cli import names
+from sira_grpc.cli import cells, names
 from sira_grpc.cli.bus import running, subscriptions
 from sira_grpc.cli.bus.record_printer import RecordPrinter, place
 from sira_grpc.cli.commands import Namespace, connected
@@ -20,8 +20,6 @@ from sira_grpc.cli.output import say
 from sira_grpc.cli.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from sira_client.bus import Bus, Record
 
 PREFETCH = 1000
@@ -49,7 +47,7 @@ def sub(
         typer.Option(
             "--exec",
             metavar="COMMAND",
-            help="Instead of printing, run this in the shell for each record, with the payload on its stdin. If it fails, "
+            help="Run this in the shell for each record, instead of printing it, with the payload on stdin. If it fails, "
             "the record is delivered again.",
         ),
     ] = None,
@@ -85,7 +83,7 @@ def sub(
                     break
 
     running.run(session, namespace, work)
-    say(f"{counts.records:,} records, {counts.acknowledged:,} acknowledged")
+    say(f"{cells.count(counts.records, 'record')}, {counts.acknowledged:,} acknowledged")
 
 
 async def _execute(command: str, record: Record) -> bool:
@@ -117,8 +115,7 @@ async def _failure(command: str, record: Record) -> str:
     finally:
         if process.returncode is None:
             process.terminate()
-            await process.wait()
-    code = process.returncode
+        code = await process.wait()
     return f"signal {-code}" if code < 0 else f"exit code {code}" if code else ""
 
 

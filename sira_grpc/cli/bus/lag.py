@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -20,22 +20,28 @@ from sira_grpc.cli.session import Session
 if TYPE_CHECKING:
     from sira.bus.v1.subscription_pb2 import PartitionLag, Subscription
 
-Row = tuple["Subscription", "PartitionLag | None"]
-"""A partition; or a subscription as a whole."""
 CLEAR = "\x1b[H\x1b[2J"
-"""Moves a terminal's cursor home, and clears what is below."""
+"""Moves the cursor of a terminal home, and clears the screen."""
+
+
+class Row(NamedTuple):
+    """A partition that a subscription reads, or none if it reads nothing. The first tells of the subscription too."""
+
+    subscription: Subscription
+    partition: PartitionLag | None
+    first: bool
+
+
+def _of(field: str) -> Column[Row]:
+    title = field.removesuffix("_offset").upper()
+    return title, lambda row: "" if row.partition is None else str(getattr(row.partition, field))
+
 
 COLUMNS: Sequence[Column[Row]] = (
-    ("SUBSCRIPTION", lambda row: names.short(row[0].name)),
-    ("TOPIC", lambda row: _of(row, "topic")),
-    ("PARTITION", lambda row: _of(row, "partition")),
-    ("SETTLED", lambda row: _of(row, "settled_offset")),
-    ("NEXT", lambda row: _of(row, "next_offset")),
-    ("LAG", lambda row: _of(row, "lag") or str(row[0].status.lag)),
-    ("OUTSTANDING", lambda row: _of(row, "outstanding")),
-    ("RETRYING", lambda row: _of(row, "retrying")),
-    ("DEAD LETTERS", lambda row: str(row[0].status.dead_letters) if row[1] is None else ""),
-    ("CONSUMERS", lambda row: str(row[0].status.consumers) if row[1] is None else ""),
+    ("SUBSCRIPTION", lambda row: names.short(row.subscription.name)),
+    *map(_of, ("topic", "partition", "settled_offset", "next_offset", "lag", "outstanding", "retrying")),
+    ("DEAD LETTERS", lambda row: str(row.subscription.status.dead_letters) if row.first else ""),
+    ("CONSUMERS", lambda row: str(row.subscription.status.consumers) if row.first else ""),
 )
 
 
@@ -44,15 +50,58 @@ def lag(
     session: Session,
     subscription: Annotated[str | None, typer.Argument(help="Name of the subscription. Without it, all.")] = None,
     namespace: Namespace = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Again whenever it has changed, until Ctrl-C.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it again whenever it has changed, until Ctrl-C.")
+    ] = False,
     every: Annotated[str, typer.Option(help="With --watch: how often to look.")] = "1s",
 ) -> None:
-    """Show for each subscription, and each partition that it reads, what is settled and what is not."""
+    """Show what each subscription has settled in each partition, and what it has not."""
     pause = durations.parse(every, "--every").total_seconds()
     if not pause:
         raise Failure("--every: must be above 0", ExitCode.USAGE)
+    found = _look(session, subscription, namespace)
     if not watch:
-        session.printer.many(_Found(session, subscription, namespace), COLUMNS) if False else None
-    _show(session, _look(session, subscription, namespace))
-    if not watch:
+        _show(session, found)
         return
+    try:
+        _show_next(session, found)
+        while True:
+            time.sleep(pause)
+            before, found = found, _look(session, subscription, namespace)
+            if found != before:
+                _show_next(session, found)
+    except KeyboardInterrupt:
+        say("stopped")
+
+
+def _look(session: Session, subscription: str | None, namespace: str | None) -> list[Subscription]:
+    own = session.namespace(namespace)
+    if subscription is not None:
+        return [subscriptions.get(session, names.subscription_name(subscription, own))]
+    return [subscriptions.get(session, each.name) for each in subscriptions.find(session, own)]
+
+
+def _show(session: Session, found: Sequence[Subscription]) -> None:
+    if session.printer.format is Format.TABLE:
+        session.printer.rows([row for each in found for row in rows(each)], COLUMNS)
+    else:
+        session.printer.data([plain(each) for each in found])
+
+
+def _show_next(session: Session, found: Sequence[Subscription]) -> None:
+    if session.printer.format is not Format.TABLE:
+        for each in found:
+            session.printer.next_data(plain(each))
+        return
+    if sys.stdout.isatty():
+        sys.stdout.write(CLEAR)
+    _show(session, found)
+    sys.stdout.flush()
+
+
+def rows(subscription: Subscription) -> Iterator[Row]:
+    """The rows of a subscription: one for each partition, but one at least."""
+    partitions = subscription.status.partitions
+    yield Row(subscription, partitions[0] if partitions else None, first=True)
+    for partition in partitions[1:]:
+        yield Row(subscription, partition, first=False)

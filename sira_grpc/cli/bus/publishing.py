@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sira_grpc.cli import durations, names, pairs
+from sira_grpc.cli import cells, durations, names, pairs
 from sira_grpc.cli.bus import moments, reading, running, topics
 from sira_grpc.cli.commands import Namespace, connected
 from sira_grpc.cli.exits import ExitCode
@@ -114,7 +114,7 @@ class _Told:
         """Tells how many there were."""
         there = f", {self.duplicates:,} of them were there before" if self.duplicates else ""
         on = f" ({'; '.join(sorted(self.durability))})" if self.durability else ""
-        say(f"{self.records:,} records published to {self.topic}{on}{there}")
+        say(f"{cells.count(self.records, 'record')} published to {self.topic}{on}{there}")
 
 
 @connected

@@ -37,7 +37,7 @@ def tail(
     It goes on where it was after a lost connection.
     """
     begin = _tail_start(positions.parse(start, "--from"), patterns)
-    if not any([topics.find(session, pattern, namespace) for pattern in patterns]):
+    if not any(topics.find(session, pattern, namespace) for pattern in patterns):
         say(f"there is no topic {' or '.join(patterns)} yet")
     printer, printed = RecordPrinter(session.printer), 0
 

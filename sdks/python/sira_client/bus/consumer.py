@@ -49,10 +49,10 @@ class ConsumerOptions:
 
 
 class Consumer(ABC, Generic[T]):
-    """Iterated over once, with `async for`; it ends with the iteration. Or with `async with`, where that comes first.
+    """Iterated over once, with `async for`. It ends with the iteration; or, in `async with`, at the end of that block.
 
     At its end what was settled until then is settled, and the rest is given back, to be delivered to others at once:
-    whoever hands records to tasks has to let them finish before.
+    whoever hands records to tasks uses `async with`, and has them finish in the block.
 
     Args:
         feed: begins to deliver frames.
@@ -61,7 +61,7 @@ class Consumer(ABC, Generic[T]):
     def __init__(self, feed: Callable[[], Feed]) -> None:
         self._begin = feed
         self._feed: Feed | None = None
-        self._iterated = self._closed = False
+        self._iterated = self._entered = self._closed = False
 
     @property
     def closed(self) -> bool:
@@ -87,11 +87,15 @@ class Consumer(ABC, Generic[T]):
 
     @abstractmethod
     def _items(self, feed: Feed) -> AsyncGenerator[T, None]:
-        """What is iterated over. At its end it closes the consumer.
+        """What is iterated over. At its end it calls `_iteration_ended`.
 
         Raises:
             SiraError: from the iteration: the kernel refused to deliver.
         """
+
+    async def _iteration_ended(self) -> None:
+        if not self._entered:
+            await self.close()
 
     def _started(self) -> Feed:
         if self._feed is None:
@@ -102,6 +106,7 @@ class Consumer(ABC, Generic[T]):
         """Begins to get records."""
         if self._closed:
             raise RuntimeError("the consumer has ended")
+        self._entered = True
         self._started()
         return self
 

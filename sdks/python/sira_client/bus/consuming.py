@@ -53,7 +53,7 @@ class RecordConsumer(Consumer[Record]):
                         yield Record(frame, position, sync)
                 frame.consume(frame.count - consumed, frame.size)
         finally:
-            await self.close()
+            await self._iteration_ended()
 
     async def _pause(self) -> None:
         self._since_pause = 0
@@ -99,7 +99,7 @@ class BatchConsumer(Consumer[Batch]):
                 if positions := frame.open_positions():
                     yield Batch(frame, positions, self._sync)
         finally:
-            await self.close()
+            await self._iteration_ended()
 
     def _expired(self, frame: DeliveredFrame) -> Iterator[int]:
         now_ns = self._clock.time_ns()

@@ -95,7 +95,7 @@ class TailReader(Consumer[ReadRecord]):
                     since_pause = 0
                     await asyncio.sleep(0)
         finally:
-            await self.close()
+            await self._iteration_ended()
 
     def _to_hand_out(self, frame: DeliveredFrame, position: int) -> bool:
         return not frame.perishable or not frame.expired(position, self._clock.time_ns())

@@ -199,7 +199,7 @@ class ConsumerStream:
         return frames[-1].end if frames else 0
 
     def _deliveries(self) -> Iterator[Delivery]:
-        for topic, number, frame, offsets in list(self._candidates()):
+        for topic, number, frame, offsets in self._candidates():
             by_attempt: dict[int, list[int]] = {}
             for offset in offsets:
                 by_attempt.setdefault(self._next_attempt((topic, number, offset)), []).append(offset)

@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import grpc
 import pytest
-from sira.bus.v1.record_pb2 import Attributes, CloudEvent, Record, TraceContext
+from sira.bus.v1 import record_pb2
+from sira.bus.v1.record_pb2 import Attributes, CloudEvent, TraceContext
 from sira.bus.v1.subscription_service_pb2 import SubscribeRequest
 from sira_client import PermissionDeniedError, SubscriptionNotFoundError, connect_insecure
-from sira_client.bus import Bus
+from sira_client.bus import Bus, Record
 from sira_client.bus.consuming import RecordConsumer
 from sira_client.frames import pack, pack_columns
 
@@ -51,8 +52,8 @@ async def test_a_record_has_everything(bus: Bus, partition: Partition, billing: 
         cloud_event=CloudEvent(source="/s"),
         trace_context=TraceContext(traceparent="00-1-2-03"),
     )
-    full = Record(id="i", key=b"k", payload=b"full", attributes=attributes, event_time=when)
-    partition.append(pack([full, Record(payload=b"plain")]))
+    full = record_pb2.Record(id="i", key=b"k", payload=b"full", attributes=attributes, event_time=when)
+    partition.append(pack([full, record_pb2.Record(payload=b"plain")]))
     async with bus.subscribe("billing") as records:
         found = aiter(records)
         first, second = await anext(found), await anext(found)
@@ -233,29 +234,21 @@ async def test_credit_is_counted_in_bytes_too(
 
 async def test_no_more_than_so_many_are_in_hand(bus: Bus, partition: Partition, billing: KnownSubscription) -> None:
     fill(partition, 50)
-    busy, most, done = 0, 0, []
+    busy = most = 0
 
-    async def work(record: object) -> None:
+    async def handle(record: Record) -> None:
         nonlocal busy, most
-        busy += 1
-        most = max(most, busy)
-        await asyncio.sleep(0)
-        busy -= 1
+        async with record:
+            busy += 1
+            most = max(most, busy)
+            await asyncio.sleep(0)
+            busy -= 1
 
-    async with asyncio.TaskGroup() as tasks:
-
-        async def handle(record) -> None:  # type: ignore[no-untyped-def]  # it is a Record
-            async with record:
-                await work(record)
-                done.append(record.offset)
-
-        async with bus.subscribe("billing", concurrency=4) as records:
-            async for record in records:
-                tasks.create_task(handle(record))
-                if record.offset == 49:
-                    break
-            while len(done) < 50:
-                await asyncio.sleep(0)
+    async with bus.subscribe("billing", concurrency=4) as records, asyncio.TaskGroup() as tasks:
+        async for record in records:
+            tasks.create_task(handle(record))
+            if record.offset == 49:
+                break
     assert most == 4
     assert offsets(billing) == set(range(50))
 
@@ -312,7 +305,7 @@ async def test_what_is_taken_away_while_it_waits_is_not_handed_out(
 async def test_what_expires_while_it_waits_is_not_handed_out(
     double: BusDouble, bus: Bus, clock: SteppedClock, partition: Partition, billing: KnownSubscription
 ) -> None:
-    records = [Record(payload=b"%d" % i) for i in range(4)]
+    records = [record_pb2.Record(payload=b"%d" % i) for i in range(4)]
     records[1].ttl.FromSeconds(60)
     records[2].ttl.FromSeconds(600)
     partition.append(pack(records))
@@ -327,7 +320,7 @@ async def test_what_expires_while_it_waits_is_not_handed_out(
 async def test_a_clock_that_is_wrong_holds_nothing_up(
     bus: Bus, clock: SteppedClock, partition: Partition, billing: KnownSubscription
 ) -> None:
-    record = Record(payload=b"x")
+    record = record_pb2.Record(payload=b"x")
     record.ttl.FromSeconds(60)
     partition.append(pack([record]))
     clock.ahead_ns = 3600 * 10**9

@@ -47,7 +47,7 @@ format: .venv/check.stamp .venv-gen/gen.stamp ## Format Python and protos, and m
 	$(BIN)/ruff format
 	$(GEN)/python -m tools.check_protos --format
 
-bench: .venv/bench.stamp ## Measure one subsystem beside its peers; JSON on stdout. NAME=registry or identity.
+bench: .venv/bench.stamp ## Measure one subsystem beside its peers; JSON on stdout. NAME=registry, identity or bus.
 	$(BIN)/python -m bench.$(or $(NAME),$(error which benchmark? for example: make bench NAME=registry))
 
 clean: ## Remove environments, caches and build output; nothing that git tracks.

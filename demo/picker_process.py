@@ -30,11 +30,14 @@ class Picker:
         self._consumer = consumer
         self._words = words
         self._hand = asyncio.Lock()
+        self._stopping = False
 
     async def run(self) -> None:
         """Handles orders until it is stopped. One that cannot be handled goes back to the kernel."""
         async for record in self._consumer:
             async with self._hand:
+                if self._stopping:
+                    return
                 order = Order.from_payload(record.payload)
                 try:
                     async with record:
@@ -47,6 +50,7 @@ class Picker:
 
     async def stop(self) -> None:
         """Finishes what is in hand, and gives the rest back."""
+        self._stopping = True
         async with self._hand:
             await self._consumer.close()
 

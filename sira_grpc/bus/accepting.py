@@ -1,13 +1,15 @@
-"""Whether a frame that somebody sent may go into a topic."""
+"""Whether frames and records that somebody sent may go into a topic."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from google.protobuf.message import DecodeError
+from google.protobuf.timestamp_pb2 import Timestamp
 from sira.bus.v1.frame_pb2 import Frame
 from sira.bus.v1.record_pb2 import Record
 from sira_client.frames import FrameError, check, checksum, pack_frame
+from sira_client.frames.checking import MAX_ATTRIBUTES_BYTES
 
 from sira_grpc.bus.incoming import Incoming
 from sira_grpc.bus.view import TopicEntry
@@ -17,6 +19,10 @@ from sira_grpc.times import NANOS
 
 MAX_AHEAD_NS = 366 * 86_400 * NANOS
 """How far ahead a record may be scheduled."""
+MAX_TIME_NS = (1 << 63) - 1
+"""Latest time that a frame can hold, and how long before 1970 the first one is: Unix nanoseconds."""
+MAX_SEQUENCE = (1 << 64) - 1
+"""Highest sequence that may come next."""
 
 
 def accept(
@@ -35,37 +41,53 @@ def accept(
         frame = Frame.FromString(data)
     except DecodeError as error:
         raise _invalid("frame", "is not a serialized Frame") from error
-    return _checked(topic, data, frame, crc, clock, producer_id if sequence else "", sequence, "frame.")
-
-
-def accept_records(topic: TopicEntry, records: Sequence[Record], clock: Clock) -> Incoming:
-    """Returns the frame of records that were sent one by one.
-
-    Raises:
-        InvalidField: one of them breaks a rule of the topic.
-    """
-    frame = pack_frame(records)
-    data = frame.SerializeToString()
-    return _checked(topic, data, frame, checksum(data), clock, "", 0, "records: ")
-
-
-def _checked(
-    topic: TopicEntry,
-    data: bytes,
-    frame: Frame,
-    crc: int,
-    clock: Clock,
-    producer_id: str,
-    sequence: int,
-    within: str,
-) -> Incoming:
     try:
         check(frame, max_record_bytes=topic.settings.max_record_bytes)
     except FrameError as error:
-        raise _invalid(f"{within}{error.field}", error.rule) from error
+        raise _invalid(f"frame.{error.field}", error.rule) from error
     if frame.deliver_at_ns and max(frame.deliver_at_ns) > clock.time_ns() + MAX_AHEAD_NS:
-        raise _invalid(f"{within}deliver_at_ns", "must be at most 366 days ahead")
+        raise _invalid("frame.deliver_at_ns", "must be at most 366 days ahead")
+    if producer_id and sequence + frame.count > MAX_SEQUENCE:
+        raise _invalid("sequence", f"must leave room for the records of the frame below {MAX_SEQUENCE}")
     return Incoming(data, frame, crc, producer_id, sequence)
+
+
+def check_records(topic: TopicEntry, records: Sequence[Record], clock: Clock) -> None:
+    """Checks records that are sent one by one, which the rules of the protos hold for.
+
+    Raises:
+        InvalidField: one of them breaks a rule of frames or of the topic.
+    """
+    latest = clock.time_ns() + MAX_AHEAD_NS
+    for index, record in enumerate(records):
+        within = f"records[{index}]"
+        if record.HasField("event_time"):
+            _nanoseconds(record.event_time, f"{within}.event_time")
+        if record.HasField("deliver_at") and _nanoseconds(record.deliver_at, f"{within}.deliver_at") > latest:
+            raise _invalid(f"{within}.deliver_at", "must be at most 366 days ahead")
+        described = record.attributes.ByteSize() if record.HasField("attributes") else 0
+        if described > MAX_ATTRIBUTES_BYTES:
+            raise _invalid(f"{within}.attributes", f"must be at most {MAX_ATTRIBUTES_BYTES:,} bytes")
+        limit = topic.settings.max_record_bytes
+        if len(record.payload) + len(record.key) + described > limit:
+            raise _invalid(within, f"must be at most {limit:,} bytes with key and attributes")
+
+
+def _nanoseconds(time: Timestamp, field: str) -> int:
+    try:
+        found = time.ToNanoseconds()
+    except ValueError as error:
+        raise _invalid(field, "is not a time") from error
+    if not -MAX_TIME_NS <= found <= MAX_TIME_NS:
+        raise _invalid(field, "must be a time between the years 1678 and 2262")
+    return found
+
+
+def frame_of(records: Sequence[Record]) -> Incoming:
+    """Returns the frame of records that were checked."""
+    frame = pack_frame(records)
+    data = frame.SerializeToString()
+    return Incoming(data, frame, checksum(data))
 
 
 def _invalid(field: str, rule: str) -> InvalidField:

@@ -16,7 +16,7 @@ from sira_grpc.bus.dead_letters import DeadLetters
 from sira_grpc.bus.dispatcher import Dispatcher
 from sira_grpc.bus.metrics import BusMetrics
 from sira_grpc.bus.partitions import Partitions
-from sira_grpc.bus.positions import offset_of
+from sira_grpc.bus.positions import check_position, offset_of
 from sira_grpc.bus.settings import SubscriptionSettings
 from sira_grpc.bus.settling import Settling
 from sira_grpc.bus.source import Source
@@ -129,9 +129,10 @@ class ActiveSubscription:
         """Moves it: what follows the position is not settled, and what comes before it is.
 
         Raises:
-            InvalidField: an offset of a partition that it does not read.
+            InvalidField: an offset of a partition that it does not read, or what is no time.
             StoreUnavailable: the move is not durable.
         """
+        check_position(position, "position")
         moved = list(self.sources.values())
         if position.HasField("offset"):
             source = self.sources.get((position.offset.topic, position.offset.partition))

@@ -15,6 +15,7 @@ from sira_grpc.bus.metrics import BusMetrics
 from sira_grpc.bus.partition import Partition
 from sira_grpc.bus.producers import SCHEDULED
 from sira_grpc.bus.pump import Pump
+from sira_grpc.bus.retention import overfull, retain
 from sira_grpc.bus.stored import Held, expires_ns, link
 from sira_grpc.clock import Clock
 from sira_grpc.errors import FieldViolation, InvalidField, SiraError, TopicFull
@@ -105,6 +106,8 @@ class Appender:
                     partition.producers.expect(incoming.producer_id, incoming.sequence, now)
                 incoming.fail(error)
         await self._flush()
+        if overfull(partition):
+            await self._trim()
         if self._unmarked_frames >= MARK_FRAMES or self._unmarked_bytes >= MARK_BYTES:
             await self._mark()
 
@@ -148,7 +151,7 @@ class Appender:
         if not settings.refuse_when_full or incoming.released:
             return
         full = settings.max_bytes is not None and self._size + len(incoming.data) > settings.max_bytes
-        held = self._end - self._partition.first + incoming.frame.count
+        held = self._partition.records + self._end - self._partition.end + incoming.frame.count
         if full or (settings.max_records is not None and held > settings.max_records):
             raise TopicFull(
                 f"{self._partition.topic}: partition {self._partition.number} is full",
@@ -178,7 +181,7 @@ class Appender:
             try:
                 incoming.data = cut(FrameReader(incoming.data), kept)
             except ValueError as error:
-                raise InvalidField([FieldViolation("frame", f"{error}")]) from error
+                raise InvalidField([FieldViolation("frame.payloads", f"cannot be decompressed: {error}")]) from error
             incoming.frame = Frame.FromString(incoming.data)
             incoming.checksum = checksum(incoming.data)
         return Published(places[kept[0]] if kept else places[0], len(kept), not kept, tuple(places), tuple(duplicates))
@@ -262,10 +265,17 @@ class Appender:
             incoming.fail(error)
         self._end, self._head, self._size = partition.end, partition.head, partition.size
 
+    async def _trim(self) -> None:
+        partition = self._partition
+        try:
+            await retain(partition, self._clock.time_ns())
+        except SiraError as error:
+            log.warning("%s: what is too much could not be taken out: %s", partition.log, error)
+
     async def _mark(self) -> None:
         partition = self._partition
         try:
-            await partition.marks.save(partition.live.next, partition.end, partition.size, self._clock.time_ns())
+            await partition.marks.save(partition.end, self._clock.time_ns())
         except SiraError as error:
             log.warning("%s: no mark could be written: %s", partition.log, error)
             return

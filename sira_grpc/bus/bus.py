@@ -81,7 +81,7 @@ class Bus:
         self.publishing = Publishing(
             view, self.partitions, Quotas(config, clock), clock, max_in_flight_bytes=config.max_in_flight_bytes
         )
-        self.subscribing = Subscribing(view, self.partitions, self.active, clock, metrics)
+        self.subscribing = Subscribing(namespaces, view, self.partitions, self.active, clock, metrics)
         self.redriving = Redriving(view, self._publish)
         self.verifying = Verifying(view, self._partitions_of)
         self._janitor = Janitor(view, self.commits, store, self.contents)

@@ -33,6 +33,8 @@ class Consumer:
         self._outbox: deque[bytes] = deque()
         self._waiting = 0
         self._more = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
         self._error: Exception | None = None
         self._stopped = False
         self._ended = False
@@ -58,7 +60,13 @@ class Consumer:
         """Has a message written."""
         self._outbox.append(message)
         self._waiting += len(message)
+        if self._waiting >= OUTBOX_BYTES:
+            self._room.clear()
         self._more.set()
+
+    async def room(self) -> None:
+        """Returns when it has read enough for another message: for those who have to send one, and can wait."""
+        await self._room.wait()
 
     def stop(self) -> None:
         """Has nothing delivered any more."""
@@ -84,6 +92,7 @@ class Consumer:
                 blocked = self._waiting >= OUTBOX_BYTES
                 self._waiting -= len(message)
                 if blocked and self._waiting < OUTBOX_BYTES:
+                    self._room.set()
                     self._wake()
                 return message
             if self._ended:

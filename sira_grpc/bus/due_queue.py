@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from heapq import heappop, heappush, heapreplace
 from operator import neg
@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 RUN = 16_384
 """So many entries are kept as objects; when there are more, they become a sorted run of 16 bytes each."""
+_MINUTE = 60_000_000_000
+_PRECISION = 1_000_000
 _NUMBER_BITS = 63
 _NUMBER = (1 << _NUMBER_BITS) - 1
 
@@ -62,11 +64,28 @@ class DueQueue:
         first = self._first()
         return None if first is None else first >> _NUMBER_BITS
 
-    def count_until(self, time_ns: int) -> int:
+    def horizon(self, limit: int) -> int:
+        """Returns a time up to which at most so many are due, at most a minute after the first: Unix nanoseconds.
+
+        If more are due at once, it is their time.
+        """
+        low = self.first_ns or 0
+        high = low + _MINUTE
+        heap = sorted(entry >> _NUMBER_BITS for entry in self._heap)
+        if self._count <= limit or self._until(high, heap) <= limit:
+            return high
+        while high - low > _PRECISION:
+            middle = (low + high) // 2
+            if self._until(middle, heap) <= limit:
+                low = middle
+            else:
+                high = middle
+        return low
+
+    def _until(self, time_ns: int, heap: list[int]) -> int:
         """Returns how many are due at a time or before."""
-        bound = (time_ns + 1) << _NUMBER_BITS
         in_runs = sum(len(run) - bisect_left(run.dues, -time_ns, key=neg) for run in self._runs)
-        return in_runs + sum(entry < bound for entry in self._heap)
+        return in_runs + bisect_right(heap, time_ns)
 
     def add(self, number: int, dues_ns: Sequence[int]) -> None:
         """Takes numbers that follow one another, from the first one on, with when each is due."""

@@ -63,7 +63,7 @@ async def delete_with_logs(commits: Commits, uid: str, logs: Sequence[str], dele
 
 
 class Janitor:
-    """Deletes the logs that the view has as trash, then the note of them."""
+    """Deletes the logs that the view has as trash, then the note of them and what is said of their compaction."""
 
     def __init__(self, view: BusView, commits: Commits, logs: LogStore, writers: Writers) -> None:
         self._view = view
@@ -100,4 +100,5 @@ class Janitor:
             await self._writers.released(uid)
             for name in found.logs:
                 await self._logs.delete_partition(name)
-            await self._commits.write([Delete(names.trash_key(trash))])
+            keys = [names.trash_key(trash), *names.compaction_keys(found.logs)]
+            await self._commits.write([Delete(key) for key in keys])

@@ -1,9 +1,10 @@
-"""Reads a log from its beginning, past what is damaged."""
+"""Reads a log from one frame to another, past what is damaged."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from sira_grpc.errors import StoreCorrupt
 from sira_grpc.store.api import Frame, LogStore
@@ -15,25 +16,43 @@ READ_BYTES = 1 << 20
 log = logging.getLogger(__name__)
 
 
+async def read_frames(
+    logs: LogStore, name: str, first: int, end: int
+) -> AsyncGenerator[tuple[int, Frame | None], None]:
+    """Yields the numbers from first to before end, each with its frame; None for a frame that is damaged.
+
+    Those that are not there, or go meanwhile, are left out.
+
+    Raises, from the iteration:
+        StoreUnavailable: the store cannot be read.
+    """
+    number, alone = first, first
+    while number < end:
+        try:
+            # Where one of many is damaged, they are read one by one.
+            many = 1 if number < alone else READ_FRAMES
+            frames = await logs.read(name, number, max_frames=many, max_bytes=READ_BYTES)
+        except StoreCorrupt:
+            if number >= alone:
+                alone = number + READ_FRAMES
+                continue
+            yield number, None
+            number += 1
+            continue
+        if not frames:
+            return
+        for frame in frames:
+            if frame.offset < end:
+                yield frame.offset, frame
+        number = frames[-1].offset + 1
+
+
 async def read_log(logs: LogStore, name: str) -> AsyncGenerator[Frame, None]:
     """Yields the frames of a log in their order. One that is damaged is logged and left out."""
     held = await logs.range(name)
-    number = held.first
-    while number < held.next:
-        frames = await _read_some(logs, name, number)
-        for frame in frames:
-            yield frame
-        number = frames[-1].offset + 1 if frames else number + 1
-
-
-async def _read_some(logs: LogStore, name: str, number: int) -> Sequence[Frame]:
-    """Reads frames from a number on; none if the first of them is damaged."""
-    try:
-        return await logs.read(name, number, max_frames=READ_FRAMES, max_bytes=READ_BYTES)
-    except StoreCorrupt:
-        pass  # it may be one of those that follow
-    try:
-        return await logs.read(name, number, max_frames=1, max_bytes=1)
-    except StoreCorrupt:
-        log.error("%s: frame %d is damaged and left out", name, number)
-        return ()
+    async with aclosing(read_frames(logs, name, held.first, held.next)) as frames:
+        async for number, frame in frames:
+            if frame is None:
+                log.error("%s: frame %d is damaged and left out", name, number)
+            else:
+                yield frame

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from google.protobuf.message import DecodeError
 from sira.bus.internal.v1.partition_mark_pb2 import PartitionMark
@@ -11,6 +12,7 @@ from sira.bus.internal.v1.partition_mark_pb2 import PartitionMark
 from sira_grpc.bus.log_reading import read_log
 from sira_grpc.bus.producers import Producers
 from sira_grpc.bus.record_ids import RecordIds
+from sira_grpc.bus.segment import Segment
 from sira_grpc.store.api import LogStore
 
 IDS_A_MARK = 100_000
@@ -26,17 +28,21 @@ class Marks:
         on_saved: called when a mark was saved; must not block.
     """
 
-    def __init__(self, logs: LogStore, name: str, producers: Producers, ids: RecordIds) -> None:
+    def __init__(self, logs: LogStore, name: str, producers: Producers, ids: RecordIds, live: Segment) -> None:
         self.on_saved: Callable[[], None] = lambda: None
         self._logs = logs
         self._name = name
         self._producers = producers
         self._ids = ids
+        self._live = live
+        self._turn = asyncio.Lock()
         # Number of each mark, and when the newest of its ids came.
         self._kept: list[tuple[int, int]] = []
         # The last mark that was saved, without ids and producers; and its number.
         self._last = PartitionMark()
         self._last_number = 0
+        # What the segment had in total when it was saved.
+        self._last_total = 0
 
     async def load(self) -> PartitionMark:
         """Fills the producers and the ids, and returns the last mark; an empty one if there is none.
@@ -66,45 +72,46 @@ class Marks:
         self._last = PartitionMark(frame=last.frame, offset=last.offset, bytes=last.bytes)
         return last
 
-    async def save(self, frame: int, offset: int, size: int, now_ns: int) -> None:
+    async def save(self, offset: int, now_ns: int) -> None:
         """Writes a mark, and forgets those that are of no use any more.
 
         Args:
-            frame, offset, size: see PartitionMark.
+            offset: of the next record.
             now_ns: the time, Unix nanoseconds.
 
         Raises:
             StoreUnavailable: it was not written. What it was to hold is kept for the next one.
         """
-        fresh = self._ids.take_fresh()
-        marks = [PartitionMark(frame=frame, offset=offset, bytes=size) for _ in range(0, len(fresh), IDS_A_MARK)]
-        marks = marks or [PartitionMark(frame=frame, offset=offset, bytes=size)]
-        for index, mark in enumerate(marks):
-            part = fresh[index * IDS_A_MARK : (index + 1) * IDS_A_MARK]
-            mark.ids = b"".join(key for key, _, _ in part)
-            mark.id_offsets.extend(place for _, place, _ in part)
-            mark.id_times_ns.extend(time_ns for _, _, time_ns in part)
-        marks[-1].producers.extend(self._producers.marks())
-        try:
-            number = await self._logs.append(self._name, [mark.SerializeToString() for mark in marks])
-        except BaseException:
-            self._ids.give_back(fresh)
-            raise
-        self._kept.extend((number + index, max(mark.id_times_ns, default=0)) for index, mark in enumerate(marks))
-        self._last = PartitionMark(frame=frame, offset=offset, bytes=size)
-        self._last_number = number + len(marks) - 1
-        self.on_saved()
-        await self._trim(now_ns)
+        async with self._turn:
+            last = PartitionMark(frame=self._live.next, offset=offset, bytes=self._live.size)
+            fresh = self._ids.take_fresh()
+            marks = [_with_ids(last, fresh[at : at + IDS_A_MARK]) for at in range(0, max(len(fresh), 1), IDS_A_MARK)]
+            marks[-1].producers.extend(self._producers.marks())
+            try:
+                number = await self._logs.append(self._name, [mark.SerializeToString() for mark in marks])
+            except BaseException:
+                self._ids.give_back(fresh)
+                raise
+            self._kept.extend((number + index, max(mark.id_times_ns, default=0)) for index, mark in enumerate(marks))
+            self._last, self._last_number = last, number + len(marks) - 1
+            self._last_total = self._live.total
+            self.on_saved()
+            await self._trim(now_ns)
 
-    async def shrink(self, size: int) -> None:
-        """Notes that frames at the head of the log are gone: those that the last mark knows of have this size still.
+    async def shrink(self) -> None:
+        """Notes that frames at the head of the log are gone.
 
         Raises:
             StoreUnavailable: it was not noted; the partition may take itself for larger than it is when it is opened.
         """
-        self._last.bytes = size
-        number = await self._logs.append(self._name, [self._last.SerializeToString()])
-        self._kept.append((number, 0))
+        async with self._turn:
+            size = max(0, self._live.size - (self._live.total - self._last_total))
+            if size == self._last.bytes:
+                return
+            smaller = PartitionMark(frame=self._last.frame, offset=self._last.offset, bytes=size)
+            number = await self._logs.append(self._name, [smaller.SerializeToString()])
+            self._kept.append((number, 0))
+            self._last = smaller
 
     async def _trim(self, now_ns: int) -> None:
         gone = 0
@@ -113,3 +120,11 @@ class Marks:
         if gone:
             await self._logs.trim(self._name, self._kept[gone][0])
             del self._kept[:gone]
+
+
+def _with_ids(last: PartitionMark, ids: Sequence[tuple[bytes, int, int]]) -> PartitionMark:
+    mark = PartitionMark(frame=last.frame, offset=last.offset, bytes=last.bytes)
+    mark.ids = b"".join(key for key, _, _ in ids)
+    mark.id_offsets.extend(place for _, place, _ in ids)
+    mark.id_times_ns.extend(time_ns for _, _, time_ns in ids)
+    return mark

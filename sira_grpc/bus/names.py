@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 
 PREFIX = "bus/"
 TOPICS = "bus/topics/"
@@ -97,6 +98,12 @@ def compacted_of(topic_uid: str, partition: int) -> tuple[str, str]:
 def compaction_key(topic_uid: str, partition: int) -> str:
     """Returns the store key of how far a partition was compacted."""
     return f"{COMPACTIONS}{topic_uid}/{partition}"
+
+
+def compaction_keys(logs: Iterable[str]) -> list[str]:
+    """Returns the store keys of how far partitions were compacted, by all of their logs."""
+    partitions = (log.removeprefix(PREFIX).split("/") for log in logs if log.endswith("/compacted-0"))
+    return [f"{COMPACTIONS}{topic_uid}/{partition}" for topic_uid, partition, _ in partitions]
 
 
 def logs_of(topic_uid: str, partition: int) -> tuple[str, ...]:

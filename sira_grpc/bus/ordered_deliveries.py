@@ -75,9 +75,7 @@ class OrderedDeliveries:
 
     def offer(self, first: int, end: int, keys: Sequence[bytes] | None = None) -> None:
         """See Deliveries."""
-        known = {
-            offset: value for start, stop, value in self._recovered.cut(first, end) for offset in range(start, stop)
-        }
+        known = {n: value for start, stop, value in self._recovered.cut(first, end) for n in range(start, stop)}
         for start, stop in self.settled.missing(first, end):
             for offset in range(start, stop):
                 record = self._window.add(offset, keys[offset - first] if keys is not None else b"")
@@ -122,8 +120,7 @@ class OrderedDeliveries:
         got: list[Record] = []
         while len(got) < wanted and (lane := self._ready.pop(consumer)) is not None:
             record = lane.lease_next(consumer)
-            if record.deliveries:
-                self._retrying -= 1
+            self._retrying -= record.deliveries > 0
             got.append(record)
             if lane.next is not None:
                 self._ready.place(lane)
@@ -181,8 +178,8 @@ class OrderedDeliveries:
         outcome = Outcome()
         for record in self._held(consumer, first, end, outcome):
             record.deliveries += 1
-            offset = record.offset
-            outcome.dead.append(Dead(offset, offset + 1, record.deliveries, TERMINATED, consumer, detail))
+            dead = Dead(record.offset, record.offset + 1, record.deliveries, TERMINATED, consumer, detail)
+            outcome.dead.append(dead)
             self._doom(record)
         return in_order(outcome)
 
@@ -250,11 +247,7 @@ class OrderedDeliveries:
         if end - first > self._leases.records:
             held = self._leases.of(consumer, first, end)
         else:
-            held = [
-                record
-                for record in map(self._window.records.get, range(first, end))
-                if record is not None and record.lease is not None and record.lease.consumer == consumer
-            ]
+            held = self._window.leased(consumer, first, end)
         if len(held) < end - first:
             outcome.stale.extend(gaps(first, end, ((record.offset, record.offset + 1) for record in held)))
         return held

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from typing import NamedTuple
 
 from sira.bus.internal.v1.compaction_record_pb2 import CompactionRecord
 
@@ -21,6 +23,14 @@ SKIPPED_WHEN_LOST = 10_000
 """Offsets that are passed over when the last frame cannot be read: as many as it may have had records."""
 
 
+class Oldest(NamedTuple):
+    """The first frame that a partition holds: when it was published in Unix nanoseconds, its bytes and its records."""
+
+    publish_ns: int
+    size: int
+    records: int
+
+
 class Partition:
     """What a partition holds.
 
@@ -29,12 +39,15 @@ class Partition:
         number: of the partition.
         log: name of its log, which tells it from all others.
         first, end: the offsets that it holds: first (inclusive) to end (exclusive).
-        size: bytes of the frames that are in its logs.
+        oldest: its first frame; None if it has none.
         newest_ns: when its last frame was published, Unix nanoseconds.
         head: hash of its last frame, which the next one holds; empty if there is none.
         settings: of its topic, as they are now.
         listeners: called when there is more to read; must not block.
         compacted: what was compacted, if anything; live: what follows it, from the offset live_start on.
+        trimming: held while frames are taken away.
+        compacting: held by whoever makes another `compacted`.
+        closed: nothing must be written to its logs any more.
     """
 
     def __init__(
@@ -54,7 +67,7 @@ class Partition:
         self.settings = settings
         self.first = 0
         self.end = 0
-        self.size = 0
+        self.oldest: Oldest | None = None
         self.newest_ns = 0
         self.head = b""
         self.listeners: list[Callable[[], None]] = []
@@ -62,37 +75,43 @@ class Partition:
         self.live = Segment(logs, self.log)
         self.producers = Producers()
         self.ids = RecordIds(settings.deduplication_ns)
-        self.marks = Marks(logs, names.marks_of(topic_uid, number), self.producers, self.ids)
+        self.marks = Marks(logs, names.marks_of(topic_uid, number), self.producers, self.ids, self.live)
         self.live_start = 0
+        self.trimming = asyncio.Lock()
+        self.compacting = asyncio.Lock()
+        self.closed = False
         self._recent = RecentFrames(budget)
 
     async def open(self, compaction: CompactionRecord | None) -> None:
         """Learns what there is, from the last mark on."""
         await self.live.open()
+        mark = await self.marks.load()
+        self.end = max(self.end, mark.offset)
+        number = max(mark.frame, self.live.first)
         if compaction is not None:
             self.compacted = Segment(self.logs, compaction.log)
             await self.compacted.open()
-            self.live.first = max(self.live.first, compaction.frame)
-            self.end = self.live_start = compaction.end
-        mark = await self.marks.load()
-        self.size = mark.bytes
-        self.end = max(self.end, mark.offset)
-        number = max(mark.frame, self.live.first)
+            await self.compacted.measure()
+            number = self.live.first = max(self.live.first, compaction.frame)
+            self.live_start = compaction.end
+            self.end = max(self.end, self.live_start)
+        elif number > self.live.first:
+            self.live.size = mark.bytes
         while number < self.live.next:
             frames = await self.live.read(number)
             for held in frames:
-                self._recover(held)
+                self._recover(held, marked=held.number < mark.frame)
             number = frames[-1].number + 1 if frames else self.live.next
         await self._read_head()
         await self._read_first()
 
-    def _recover(self, held: Held) -> None:
-        """Takes note of a frame that no mark knows of."""
+    def _recover(self, held: Held, *, marked: bool) -> None:
+        """Takes note of a frame whose place is not known, and of its producer and ids if no mark knows of them."""
         self.end = max(self.end, held.end)
-        self.size += held.size
         self.newest_ns = max(self.newest_ns, held.publish_ns)
         self.live.note(held)
-        if held.broken:
+        self.live.size += held.size
+        if held.broken or marked:
             return
         if held.producer_id:
             self.producers.note(held.producer_id, held.sequence, held.sent, held.base, held.publish_ns)
@@ -118,18 +137,33 @@ class Partition:
         segment = self.live if self.compacted is None or self.compacted.first == self.compacted.next else self.compacted
         frames = await segment.read(segment.first, max_frames=1, max_bytes=1)
         self.first = min(frames[0].base, self.end) if frames else self.end
+        if frames:
+            self.oldest = Oldest(frames[0].publish_ns, frames[0].size, frames[0].count)
 
     def appended(self, frames: list[Held], head: bytes) -> None:
         """Notes frames that have been stored behind the others, and tells who listens."""
         for held in frames:
             self.live.appended(held)
             self._recent.add(held)
-            self.size += held.size
+        if self.oldest is None:
+            self.oldest = Oldest(frames[0].publish_ns, frames[0].size, frames[0].count)
         self.end = frames[-1].end
         self.newest_ns = frames[-1].publish_ns
         self.head = head
         for listener in tuple(self.listeners):
             listener()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the frames that are in its logs."""
+        return self.live.size + (self.compacted.size if self.compacted is not None else 0)
+
+    @property
+    def records(self) -> int:
+        """Number of the records that it holds."""
+        if self.compacted is None or not self.compacted.records:
+            return self.end - self.first
+        return self.end - self.live_start + self.compacted.records
 
     async def read(self, offset: int) -> list[Held]:
         """Reads frames in their order, beginning with the first that ends after an offset; none at the end.
@@ -142,16 +176,15 @@ class Partition:
         held = self._recent.find(offset)
         if held is not None:
             return [held]
-        if self.compacted is not None and offset < self.live_start:
-            frames = await _read_from(self.compacted, offset)
-            if frames:
-                return frames
-        frames = await _read_from(self.live, offset)
-        if frames:
-            return frames
-        if offset < self.first:  # retention came in between
-            return await self.read(self.first)
-        return [Held.lost(self.live.next, offset, self.end)]
+        compacted = self.compacted
+        frames: list[Held] = []
+        if compacted is not None and offset < self.live_start:
+            frames = await _read_from(compacted, offset)
+        if not frames:
+            frames = await _read_from(self.live, offset)
+        if compacted is not self.compacted or offset < self.first:
+            return await self.read(offset)  # compaction or retention came in between: it may have passed over some
+        return frames or [Held.lost(self.live.next, offset, self.end)]
 
     async def offset_at(self, publish_ns: int) -> int:
         """Returns the offset of the first frame that was published at a time or later; the end if there is none."""
@@ -165,8 +198,14 @@ class Partition:
 
     def close(self) -> None:
         """Lets go of what it keeps in memory."""
+        self.closed = True
         self._recent.clear()
         self.listeners.clear()
+
+    async def idle(self) -> None:
+        """Returns once nobody trims or compacts it. To be called when it is closed."""
+        async with self.compacting, self.trimming:
+            return
 
 
 async def _read_from(segment: Segment, offset: int) -> list[Held]:

@@ -13,6 +13,7 @@ from sira_grpc.bus.memory_logs import MemoryLogs
 from sira_grpc.bus.metrics import BusMetrics
 from sira_grpc.bus.partition import Partition
 from sira_grpc.bus.recent import RecentBudget
+from sira_grpc.bus.retention import retain
 from sira_grpc.bus.scheduled import Scheduled
 from sira_grpc.bus.view import BusView, TopicEntry
 from sira_grpc.clock import Clock
@@ -97,6 +98,7 @@ class Partitions:
         short, logs = names.short(topic.name), self.logs(topic)
         partition = Partition(logs, short, topic.uid, number, topic.settings, self._budget)
         await partition.open(await load_compaction(self._store, topic.uid, number))
+        await retain(partition, self._clock.time_ns())  # before anybody reads what is too old
         scheduled = Scheduled(partition, self._clock)
         appender = Appender(partition, scheduled, self._clock, self._metrics)
         await scheduled.open(appender.publish)
@@ -132,6 +134,7 @@ class Partitions:
         await opened.scheduled.close()
         await opened.appender.idle()
         opened.partition.close()
+        await opened.partition.idle()
         if opened.partition.logs is self._memory:
             for log in names.logs_of(opened.partition.topic_uid, opened.partition.number):
                 await self._memory.delete_partition(log)

@@ -5,6 +5,23 @@ from __future__ import annotations
 from sira.bus.v1.subscription_pb2 import StartPosition
 
 from sira_grpc.bus.partition import Partition
+from sira_grpc.errors import FieldViolation, InvalidField
+
+
+def check_position(position: StartPosition, field: str) -> None:
+    """Checks a position that the rules of the protos hold for.
+
+    Args:
+        position: what a request has.
+        field: of the request, where it has it.
+
+    Raises:
+        InvalidField: a time that no clock shows.
+    """
+    try:
+        position.time.ToNanoseconds()
+    except ValueError as error:
+        raise InvalidField([FieldViolation(f"{field}.time", "is not a time")]) from error
 
 
 async def offset_of(partition: Partition, position: StartPosition) -> int:

@@ -15,7 +15,7 @@ from sira.bus.v1.publish_service_pb2 import (
 from sira.bus.v1.record_pb2 import Record
 
 from sira_grpc.bus import names
-from sira_grpc.bus.accepting import accept, accept_records
+from sira_grpc.bus.accepting import accept, check_records, frame_of
 from sira_grpc.bus.incoming import Incoming, Published
 from sira_grpc.bus.partitions import Partitions
 from sira_grpc.bus.quotas import Quotas
@@ -59,7 +59,8 @@ class Publishing:
         topic = self._view.topic(request.topic)
         records = request.records
         groups = self._grouped(topic, records, request.partition if request.HasField("partition") else None)
-        frames = {n: accept_records(topic, [records[i] for i in group], self._clock) for n, group in groups.items()}
+        check_records(topic, records, self._clock)
+        frames = {number: frame_of([records[i] for i in group]) for number, group in groups.items()}
         places = {number: await self._partitions.get(topic, number) for number in frames}
         size = sum(len(incoming.data) for incoming in frames.values())
         self._quotas.check(publisher, topic, len(records), size)

@@ -16,7 +16,7 @@ from sira_grpc.bus.due_queue import Due, DueQueue
 from sira_grpc.bus.incoming import Incoming, Published
 from sira_grpc.bus.partition import Partition
 from sira_grpc.bus.producers import SCHEDULED
-from sira_grpc.bus.scheduled_frames import KEPT_BYTES, ScheduledFrames
+from sira_grpc.bus.scheduled_frames import Found, ScheduledFrames
 from sira_grpc.bus.span_log import SpanLog
 from sira_grpc.bus.spans import Spans
 from sira_grpc.clock import Clock
@@ -28,9 +28,6 @@ INLINE_BYTES = 256 << 10
 RETRY_SECONDS = 1.0
 LOOK_SECONDS = 1.0
 """The wall clock is looked at this often, as it may be set."""
-
-AHEAD_NS = tuple(seconds * NANOS for seconds in (60, 30, 15, 8, 4, 2, 1))
-"""How far ahead records are taken out of a frame that is read: the furthest for which there is memory."""
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +56,10 @@ class Scheduled:
         # Frames with numbers from here on are needed to know of their producers and ids: no mark has them.
         self._unmarked = 0
         self._taken = 0
+        # Up to here records are taken out of a frame that is read for one of them: there is memory for so many.
         self._ahead_ns = 0
-        self._looked_ns = 0
+        # One that was read, and waits for the next batch.
+        self._over: tuple[Due, Found] | None = None
         self._publish: Callable[[Incoming], Awaitable[Published]]
         self._turn = asyncio.Lock()
         self._wake = asyncio.Event()
@@ -170,19 +169,9 @@ class Scheduled:
         """
         async with self._turn:
             await self._note_release()
-            self._look_ahead()
             while (first := self._queue.first_ns) is not None and first <= self._clock.time_ns():
                 await self._release_some()
                 await self._note_release()
-
-    def _look_ahead(self) -> None:
-        """Says how far: so that a frame whose records are due one by one is not read for each, and memory holds out."""
-        now = self._clock.time_ns()
-        if now - self._looked_ns < LOOK_SECONDS * NANOS:
-            return
-        self._looked_ns = now
-        room = KEPT_BYTES // 2 // self._frames.record_bytes
-        self._ahead_ns = next((ahead for ahead in AHEAD_NS if self._queue.count_until(now + ahead) <= room), 0)
 
     async def _release_some(self) -> None:
         now = self._clock.time_ns()
@@ -193,8 +182,9 @@ class Scheduled:
                 due = self._queue.pop()
                 self._taken += 1
                 taken.append(due)
-                found = await self._frames.find(due, now + self._ahead_ns)
+                found = await self._find(due)
                 if found is not None and not batch.add(due, found):
+                    self._over = due, found
                     self._queue.add(due.number, [due.due_ns])
                     self._taken -= 1
                     taken.pop()
@@ -209,6 +199,14 @@ class Scheduled:
             raise
         finally:
             self._taken -= len(taken)
+
+    async def _find(self, due: Due) -> Found | None:
+        over, self._over = self._over, None
+        if over is not None and over[0] == due:
+            return over[1]
+        if due.due_ns > self._ahead_ns:
+            self._ahead_ns = max(due.due_ns, self._queue.horizon(self._frames.room))
+        return await self._frames.find(due, self._ahead_ns)
 
     async def _note_release(self) -> None:
         """Notes what was released: before there is another release, or a crash could hide it."""

@@ -26,7 +26,7 @@ READ_BYTES = 256 << 10
 KEPT_BYTES = 16 << 20
 """Records that are due soon and are kept in memory."""
 _FRAME_BYTES = 2048
-_RECORD_BYTES = 200
+_RECORD_BYTES = 128
 """What a frame in memory, and a record of it, cost besides their bytes, about."""
 
 log = logging.getLogger(__name__)
@@ -118,12 +118,12 @@ class ScheduledFrames:
         self._seen_bytes += len(scheduled.frame)
 
     @property
-    def record_bytes(self) -> int:
-        """What a record costs in memory, about, by the average of those that came."""
-        return _RECORD_BYTES + self._seen_bytes // max(self._seen_records, 1)
+    def room(self) -> int:
+        """How many records may be kept in memory, about, by the average size of those that came."""
+        return KEPT_BYTES // (_RECORD_BYTES + self._seen_bytes // max(self._seen_records, 1))
 
     async def find(self, due: Due, until_ns: int) -> Found | None:
-        """Returns a record; None if its frame is damaged.
+        """Returns a record; None if its frame is damaged. Asking for it again costs more.
 
         Args:
             due: the record's number, and when it is due.
@@ -140,8 +140,12 @@ class ScheduledFrames:
         if kept is None or index not in kept.places:
             log.error("%s: frame %d is damaged; what it held is lost", self._name, frame)
             return None
-        self._kept.move_to_end(frame)
-        return Found(kept.reader, kept.places[index], kept.memory)
+        found = Found(kept.reader, kept.places.pop(index), kept.memory)
+        if kept.places:
+            self._kept.move_to_end(frame)
+        else:
+            self._drop(frame)
+        return found
 
     async def _read(self, number: int, due: Due, until_ns: int) -> None:
         """Reads a frame, and some that follow it."""
@@ -167,12 +171,16 @@ class ScheduledFrames:
         reader = FrameReader(data)
         if len(wanted) < scheduled.count:
             reader = FrameReader(data := cut(reader, wanted))
-        replaced = self._kept.pop(number, None)
+        if number in self._kept:
+            self._drop(number)
         kept = _Kept(reader, dict(zip(wanted, range(len(wanted)), strict=True)), _memory_of(reader, len(data)))
         self._kept[number] = kept
-        self._kept_bytes += kept.memory - (replaced.memory if replaced is not None else 0)
+        self._kept_bytes += kept.memory
         while self._kept_bytes > KEPT_BYTES and len(self._kept) > 1:
-            self._kept_bytes -= self._kept.popitem(last=False)[1].memory
+            self._drop(next(iter(self._kept)))
+
+    def _drop(self, number: int) -> None:
+        self._kept_bytes -= self._kept.pop(number).memory
 
     def drop_kept(self) -> None:
         """Lets go of the records in memory."""

@@ -24,10 +24,15 @@ from sira_grpc.bus.delivery import Outcome
 from sira_grpc.bus.source import Source
 from sira_grpc.clock import Clock
 from sira_grpc.errors import FieldViolation, InvalidField
+from sira_grpc.store.budget import ByteBudget
 from sira_grpc.times import duration, seconds
 
 MAX_UNCONFIRMED = 1000
-"""Settles of one stream that are on their way to the disk; then no more are read."""
+"""Settles of one stream that are not answered; then no more are read."""
+UNCONFIRMED_BYTES = 1 << 20
+"""Size of their answers, likewise. One may be larger."""
+RANGES_AT_ONCE = 1000
+"""Ranges that are looked at, or carried out, without a pause, some 3 ms: others have a turn in between."""
 
 
 class Session:
@@ -43,9 +48,11 @@ class Session:
         self._active = active
         self._consumer = consumer
         self._clock = clock
-        self._unconfirmed: asyncio.Queue[tuple[list[asyncio.Future[None]], Settled] | None] = asyncio.Queue(
+        self._unconfirmed: asyncio.Queue[tuple[list[asyncio.Future[None]], Settled, int] | None] = asyncio.Queue(
             MAX_UNCONFIRMED
         )
+        self._budget = ByteBudget(UNCONFIRMED_BYTES)
+        self._done_at_once = 0
         self._confirming = asyncio.create_task(self._confirm(), name="bus settled")
         settings = active.entry.settings
         mode = (
@@ -62,26 +69,49 @@ class Session:
             InvalidField: a range ends before it begins.
         """
         for index, settlement in enumerate(settle.settlements):
-            _check(settlement, f"settle.settlements[{index}]")
+            await self._check(settlement, f"settle.settlements[{index}]")
         waiting: list[asyncio.Future[None]] = []
         settled = Settled(durability=Durability.DURABILITY_DISK)
         for settlement in settle.settlements:
-            source = self._active.sources.get((settlement.topic, settlement.partition))
-            if source is None:  # the topic was deleted
-                settled.stale.extend(_stale(settlement, settlement.ranges))
-                continue
-            outcome = self._carry_out(source, settlement)
-            waiting += self._active.settling.carry_out(source, outcome)
-            ranges = [OffsetRange(first=first, end=end) for first, end in outcome.stale]
-            settled.stale.extend(_stale(settlement, ranges))
-            if source.partition.settings.in_memory:
-                settled.durability = Durability.DURABILITY_MEMORY
+            for start in range(0, len(settlement.ranges), RANGES_AT_ONCE):
+                ranges = settlement.ranges[start : start + RANGES_AT_ONCE]
+                waiting += self._settle_some(settlement, ranges, settled)
+                await self._pause(len(ranges))
         self._active.wake()
-        await self._unconfirmed.put((waiting, settled))
+        size = settled.ByteSize()
+        await self._budget.take(size)
+        await self._unconfirmed.put((waiting, settled, size))
 
-    def _carry_out(self, source: Source, settlement: Settlement) -> Outcome:
+    async def _check(self, settlement: Settlement, field: str) -> None:
+        for place, each in enumerate(settlement.ranges):
+            if each.end <= each.first:
+                raise InvalidField([FieldViolation(f"{field}.ranges[{place}].end", "must be above first")])
+        await self._pause(len(settlement.ranges))
+
+    async def _pause(self, ranges: int) -> None:
+        """Lets others have a turn, once enough was done since they had one."""
+        self._done_at_once += ranges
+        if self._done_at_once >= RANGES_AT_ONCE:
+            self._done_at_once = 0
+            await asyncio.sleep(0)
+
+    def _settle_some(
+        self, settlement: Settlement, ranges: Sequence[OffsetRange], settled: Settled
+    ) -> list[asyncio.Future[None]]:
+        source = self._active.sources.get((settlement.topic, settlement.partition))
+        if source is None:  # the topic was deleted
+            settled.stale.extend(_stale(settlement, ranges))
+            return []
+        outcome = self._carry_out(source, settlement, ranges)
+        stale = [OffsetRange(first=first, end=end) for first, end in outcome.stale]
+        settled.stale.extend(_stale(settlement, stale))
+        if source.partition.settings.in_memory:
+            settled.durability = Durability.DURABILITY_MEMORY
+        return self._active.settling.carry_out(source, outcome)
+
+    def _carry_out(self, source: Source, settlement: Settlement, ranges: Sequence[OffsetRange]) -> Outcome:
         total = Outcome()
-        for each in settlement.ranges:
+        for each in ranges:
             outcome = self._carry_out_one(source, settlement, each.first, each.end)
             total.settled += outcome.settled
             total.retries += outcome.retries
@@ -110,13 +140,15 @@ class Session:
     async def _confirm(self) -> None:
         """Answers each settle once it is durable, in order."""
         while (item := await self._unconfirmed.get()) is not None:
-            waiting, settled = item
+            waiting, settled, size = item
             try:
                 await asyncio.gather(*waiting)
             except Exception as error:  # noqa: BLE001  it is what the stream ends with
                 self._consumer.end(error)
                 return
+            await self._consumer.room()
             self._consumer.send(SubscribeResponse(settled=settled).SerializeToString())
+            self._budget.give(size)
 
     async def finish(self) -> None:
         """The consumer says no more: answers everything, and once more at the end, and ends the stream.
@@ -135,12 +167,6 @@ class Session:
         self._active.leave(self._consumer, counted=counted)
         self._confirming.cancel()
         await asyncio.gather(self._confirming, return_exceptions=True)
-
-
-def _check(settlement: Settlement, field: str) -> None:
-    for place, each in enumerate(settlement.ranges):
-        if each.end <= each.first:
-            raise InvalidField([FieldViolation(f"{field}.ranges[{place}].end", "must be above first")])
 
 
 def _stale(settlement: Settlement, ranges: Sequence[OffsetRange]) -> list[StaleRange]:

@@ -79,7 +79,9 @@ class TopicSettings:
         retention, limits = topic.retention, topic.limits
         durability = topic.durability or Durability.DURABILITY_DISK
         in_memory = durability == Durability.DURABILITY_MEMORY
-        max_age_ns = _nanos(retention.max_age, DEFAULT_MAX_AGE_NS, given=retention.HasField("max_age"))
+        # What compaction keeps is kept for good, unless an age was given.
+        default_age_ns = 0 if topic.HasField("compaction") else DEFAULT_MAX_AGE_NS
+        max_age_ns = _nanos(retention.max_age, default_age_ns, given=retention.HasField("max_age"))
         return cls(
             partitions=topic.partitions or 1,
             durability=durability,

@@ -179,6 +179,8 @@ class Source:
                     break
                 position = min(held.end, taken.end)
                 _pack(parcels, held, taken.attempt, start, position)
+        for parcel in parcels:
+            parcel.spans.sort()  # what came back is taken in the order in which it came due
         return parcels, outcome
 
     def left_out(self, held: Held) -> Sequence[int]:

@@ -11,6 +11,7 @@ from sira.bus.v1.subscription_service_pb2 import OpenSubscription, SubscribeRequ
 from sira_grpc.bus.active_subscriptions import ActiveSubscriptions
 from sira_grpc.bus.consumer import Consumer
 from sira_grpc.bus.metrics import BusMetrics
+from sira_grpc.bus.namespaces import Namespaces
 from sira_grpc.bus.partitions import Partitions
 from sira_grpc.bus.session import Session
 from sira_grpc.bus.tail import Tail
@@ -23,6 +24,7 @@ class Subscribing:
     """The way out.
 
     Args:
+        namespaces: says which there are.
         view, partitions: where records are.
         active: the subscriptions at work.
         clock: for deadlines.
@@ -34,6 +36,7 @@ class Subscribing:
 
     def __init__(
         self,
+        namespaces: Namespaces,
         view: BusView,
         partitions: Partitions,
         active: ActiveSubscriptions,
@@ -41,6 +44,7 @@ class Subscribing:
         metrics: BusMetrics,
     ) -> None:
         self.stopping = False
+        self._namespaces = namespaces
         self._view = view
         self._partitions = partitions
         self._active = active
@@ -70,6 +74,7 @@ class Subscribing:
         Raises:
             InvalidField: the first request does not open, a later one does, or a settlement makes no sense.
             SubscriptionNotFound: there is no such subscription, or it was deleted.
+            NamespaceNotFound: of a tail.
             StoreUnavailable: what was settled is not durable.
         """
         first = await anext(requests, None)
@@ -102,6 +107,7 @@ class Subscribing:
     async def _serve_tail(
         self, opening: OpenSubscription, requests: AsyncIterator[SubscribeRequest], name: str
     ) -> AsyncGenerator[bytes, None]:
+        self._namespaces.namespace(opening.tail.parent)
         consumer = Consumer(next(self._numbers), name, lambda: tail.wake())
         tail = Tail(opening.tail, consumer, self._view, self._partitions, self._clock, self._metrics)
         self._tails.add(tail)

@@ -13,6 +13,7 @@ from sira.bus.v1.subscription_pb2 import StartPosition, Subscription
 from sira_grpc.bus import names
 from sira_grpc.bus.janitor import delete_with_logs
 from sira_grpc.bus.namespaces import Namespaces, Room
+from sira_grpc.bus.positions import check_position
 from sira_grpc.bus.settings import SubscriptionSettings
 from sira_grpc.bus.view import BusView, SubscriptionEntry, TopicEntry
 from sira_grpc.clock import Clock
@@ -90,10 +91,11 @@ class Subscriptions:
 
         Raises:
             AlreadyExists, NamespaceNotFound, LimitExceeded.
-            InvalidField: it matches too many partitions, begins in a topic or partition that it does not read, or its
-                back-off has no room.
+            InvalidField: it matches too many partitions, begins in a topic or partition that it does not read, or at
+                what is no time, or its back-off has no room.
         """
         _check_backoff(subscription)
+        check_position(subscription.start, "subscription.start")
         return await self._commits.run(self._create(subscription))
 
     async def _create(self, subscription: Subscription) -> SubscriptionEntry:

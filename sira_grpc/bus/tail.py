@@ -16,7 +16,7 @@ from sira_grpc.bus.names import Pattern
 from sira_grpc.bus.parcel import Parcel
 from sira_grpc.bus.partition import Partition
 from sira_grpc.bus.partitions import Partitions
-from sira_grpc.bus.positions import offset_of
+from sira_grpc.bus.positions import check_position, offset_of
 from sira_grpc.bus.stored import Held
 from sira_grpc.bus.view import BusView, TopicEntry
 from sira_grpc.clock import Clock
@@ -66,7 +66,12 @@ class Tail:
         self._more = asyncio.Event()
 
     async def open(self) -> None:
-        """Finds where to begin."""
+        """Finds where to begin.
+
+        Raises:
+            InvalidField: it is to begin at what is no time.
+        """
+        check_position(self._request.start, "open.tail.start")
         start = self._request.start if self._request.HasField("start") else StartPosition()
         resume = {(place.topic, place.partition): place for place in self._request.resume}
         for topic in self._topics():

@@ -35,6 +35,14 @@ class Window:
             if record is not None:
                 yield record
 
+    def leased(self, consumer: int, first: int, end: int) -> list[Record]:
+        """Returns the records in [first, end) that are with a consumer, in order, by looking at each offset."""
+        return [
+            record
+            for record in map(self.records.get, range(first, end))
+            if record is not None and record.lease is not None and record.lease.consumer == consumer
+        ]
+
     def remove(self, record: Record, settled: list[int]) -> None:
         """Takes out a record that is not LEASED, and adds those to `settled` that had to wait for it alone."""
         record.lane.remove(record)

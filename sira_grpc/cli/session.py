@@ -179,7 +179,7 @@ class Session:
         try:
             return method(request, timeout=self.timeout + longer)
         except grpc.RpcError as error:
-            raise self._explain(error) from error
+            raise self.explain(error) from error
 
     def stream(self, method: ServerStream[Request, Response], request: Request) -> Iterator[Response]:
         """Calls a method that answers many times, for as long as it lasts.
@@ -192,7 +192,7 @@ class Session:
         try:
             yield from method(request)
         except grpc.RpcError as error:
-            raise self._explain(error) from error
+            raise self.explain(error) from error
 
     def pages(self, method: Unary[Any, Any], request: Any, field: str, *, limit: int = 0) -> list[Any]:
         """Calls a list method until its last page.
@@ -212,7 +212,8 @@ class Session:
             if not request.page_token or (limit and len(items) >= limit):
                 return items
 
-    def _explain(self, error: grpc.RpcError) -> Failure:
+    def explain(self, error: grpc.RpcError) -> Failure:
+        """Says what a failed call to this kernel means."""
         failure = explain_rpc(error, self.context.addr)
         # What a server that wants a certificate does to whoever shows none, and one with TLS to plaintext.
         shown = self.credentials is not None and (self.credentials.chain or self.credentials.token)

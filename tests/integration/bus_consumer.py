@@ -122,8 +122,8 @@ class Consumer:
 class _Stream:
     """One stream, and what was said on it.
 
-    In ordered mode, records of a key that follow one that was given back are not looked at until that one comes again,
-    or the kernel has answered: they were on their way.
+    In ordered mode, records of a key that follow one that was given back were on their way. They are given back too,
+    until that one comes again, or the kernel has answered. Those that follow one whose time runs out are let run out.
     """
 
     def __init__(
@@ -137,7 +137,8 @@ class _Stream:
         self._told = settled
         self._waiting: list[Delivered] = []  # to be settled
         self._unanswered: deque[list[Delivered]] = deque()
-        self._barred: dict[bytes, Delivered] = {}  # what was given back, or is kept too long, by key
+        # By key: the first offset that was given back, or is kept too long, and what was given back last.
+        self._barred: dict[bytes, tuple[int, Delivered]] = {}
 
     async def open(self) -> None:
         opening = pb.OpenSubscription(subscription=subscription_name(self._account.name))
@@ -174,8 +175,9 @@ class _Stream:
             record = self._ledger.records[name_in(reader.payload(index))]
             assert record.key == reader.key(index)
             assert record.partition == delivery.partition
-            if not self._is_barred(record, offset):
-                self._take(Delivered(record, offset, delivery.attempt), life)
+            delivered = Delivered(record, offset, delivery.attempt)
+            if not self._is_barred(delivered):
+                self._take(delivered, life)
         credit = pb.Credit(records=count, bytes=len(delivery.frame))
         await self.call.write(pb.SubscribeRequest(credit=credit))
         if self._waiting and (life.draining or self._rng.random() >= DEFERRED):
@@ -184,22 +186,27 @@ class _Stream:
     def _take(self, delivered: Delivered, life: Life) -> None:
         record = delivered.record
         life.seen("delivered")
-        delivered.suspect = self._account.delivered(record, life.number)
+        delivered.suspect = self._account.delivered(record, delivered.offset, life.number)
         delivered.act = Act.ACK if delivered.suspect else self._decide(delivered, life)
         if delivered.act in (Act.ACK, Act.EXTEND):
             self._account.acked(record)
         elif self._account.ordered and delivered.act is not Act.TERMINATE:
-            self._barred[record.key] = delivered
+            self._barred[record.key] = delivered.offset, delivered
         if delivered.act is not Act.LAPSE:
             self._waiting.append(delivered)
 
-    def _is_barred(self, record: Sent, offset: int) -> bool:
-        barred = self._barred.get(record.key)
-        if barred is None:
+    def _is_barred(self, delivered: Delivered) -> bool:
+        key = delivered.record.key
+        if key not in self._barred:
             return False
-        if offset <= barred.offset:
-            del self._barred[record.key]
+        first, last = self._barred[key]
+        if delivered.offset <= first:
+            del self._barred[key]
             return False
+        if last.act is Act.NAK:
+            delivered.act = Act.NAK
+            self._barred[key] = first, delivered
+            self._waiting.append(delivered)
         return True
 
     async def _settle(self) -> None:
@@ -238,13 +245,13 @@ class _Stream:
         }
         for delivered in settling:
             record = delivered.record
-            if self._barred.get(record.key) is delivered:
+            if record.key in self._barred and self._barred[record.key][1] is delivered:
                 del self._barred[record.key]
             if (record.partition, delivered.offset) in stale:
                 self._account.findings.counts["stale"] += 1
                 continue
             if delivered.act in (Act.ACK, Act.EXTEND):
-                self._account.confirmed(record, life.number, suspect=delivered.suspect)
+                self._account.confirmed(record, delivered.offset, life.number, suspect=delivered.suspect)
             if self._told is not None:
                 self._told(delivered, life)
             life.seen("settled")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -51,6 +52,15 @@ class BusKernel:
     process: SiraProcess
     address: str
     channel: aio.Channel
+
+    @property
+    def pid(self) -> int:
+        return self.process._process.pid
+
+    @property
+    def resident(self) -> int:
+        """Bytes of it that are in memory."""
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
     def kill(self) -> None:
         """Ends it with SIGKILL."""
@@ -124,7 +134,7 @@ class BusKernel:
         await self.subscriptions.DeleteSubscription(request, timeout=CALL_SECONDS)
 
     async def letters(self, subscription: str) -> list[DeadLetter]:
-        """Returns the dead letters of a subscription, with their payloads."""
+        """Returns the dead letters of a subscription, without their payloads."""
         parent, token, found = subscription_name(subscription), "", list[DeadLetter]()
         while True:
             request = dead_pb.ListDeadLettersRequest(parent=parent, page_size=1000, page_token=token)
@@ -133,6 +143,12 @@ class BusKernel:
             token = page.next_page_token
             if not token:
                 return found
+
+    async def letter(self, name: str) -> DeadLetter:
+        """Returns a dead letter, with its payload."""
+        request = dead_pb.GetDeadLetterRequest(name=name)
+        answer: dead_pb.GetDeadLetterResponse = await self.dead_letters.GetDeadLetter(request, timeout=CALL_SECONDS)
+        return answer.dead_letter
 
     async def redrive(self, subscription: str, limit: int) -> dead_pb.RedriveDeadLettersResponse:
         """Brings dead letters back to their subscription."""

@@ -111,6 +111,10 @@ class Ledger:
         self._last[key] = self.records[name] = record
         return record
 
+    def last(self, key: bytes) -> Sent | None:
+        """Returns the record of a key that was sent last; None if there is none."""
+        return self._last.get(key)
+
     def acknowledged(self, records: Sequence[Sent], offset: int) -> None:
         """Notes that records are stored, where the kernel says so."""
         for place, record in enumerate(records):
@@ -173,8 +177,8 @@ class Account:
         self.findings = ledger.findings
         self._acks: Counter[str] = Counter()
         self._deliveries: Counter[str] = Counter()
-        # By record: the life in which the kernel confirmed that it is done with.
-        self._confirmed: dict[str, int] = {}
+        # By record and offset, as one may come back elsewhere: the life in which the kernel confirmed that it is done.
+        self._confirmed: dict[tuple[str, int], int] = {}
         # By key: the last record that is, and the life.
         self._confirmed_of_key: dict[bytes, tuple[int, int]] = {}
 
@@ -187,7 +191,7 @@ class Account:
         """Whether a consumer has said, at least once, that a record is done with."""
         return self._acks[record.name] > 0
 
-    def delivered(self, record: Sent, life: int) -> bool:
+    def delivered(self, record: Sent, offset: int, life: int) -> bool:
         """Notes a delivery. Returns whether it may only be what was on its way while somebody else had the record.
 
         Such a record must turn out to be no more with the consumer that has it.
@@ -195,7 +199,7 @@ class Account:
         self._deliveries[record.name] += 1
         if self._deliveries[record.name] > 1:
             self.findings.counts["redelivered"] += 1
-        confirmed = self._confirmed.get(record.name)
+        confirmed = self._confirmed.get((record.name, offset))
         if self.ordered:
             self._check_before(record)
             later, since = self._confirmed_of_key.get(record.key, (UNKNOWN, life))
@@ -217,7 +221,7 @@ class Account:
         """Notes that a consumer is done with a record, whether the kernel knows of it or not."""
         self._acks[record.name] += 1
 
-    def confirmed(self, record: Sent, life: int, *, suspect: bool = False) -> None:
+    def confirmed(self, record: Sent, offset: int, life: int, *, suspect: bool = False) -> None:
         """Notes that the kernel has confirmed that it is done with.
 
         Args:
@@ -225,13 +229,13 @@ class Account:
         """
         if suspect:
             self.findings.violation("delivered after it was settled", f"{record.name} to {self.name}, in the same life")
-        self._confirmed.setdefault(record.name, life)
+        self._confirmed.setdefault((record.name, offset), life)
         if record.key and record.place >= self._confirmed_of_key.get(record.key, (UNKNOWN, 0))[0]:
             self._confirmed_of_key[record.key] = record.place, life
 
     def is_confirmed(self, record: Sent) -> bool:
         """Whether the kernel has."""
-        return record.name in self._confirmed
+        return (record.name, record.offset) in self._confirmed
 
     def check(self) -> None:
         """At the end: every record that was acknowledged to its producer is done with."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -52,12 +53,9 @@ class _Stream:
         try:
             while await self.read() is not aio.EOF:
                 pass
-            code = await self.call.code()
-            assert code is not grpc.StatusCode.OK, "was not refused"
-            error = aio.AioRpcError(code, await self.call.initial_metadata(), await self.call.trailing_metadata())
-        except aio.AioRpcError as raised:
-            error = raised
-        return error.code(), reason_of(error)
+        except aio.AioRpcError as error:
+            return error.code(), reason_of(error)
+        raise AssertionError("was not refused")
 
 
 class Publisher(_Stream):
@@ -71,6 +69,15 @@ class Publisher(_Stream):
         """Publishes a frame and returns the answer."""
         await self.write(request)
         answer = await self.read()
+        assert isinstance(answer, PublishFramesResponse), "the stream has ended"
+        return answer
+
+    async def answer(self) -> PublishFramesResponse | tuple[grpc.StatusCode, str]:
+        """Returns the next answer; where the stream was refused, its code and reason."""
+        try:
+            answer = await self.read()
+        except aio.AioRpcError as error:
+            return error.code(), reason_of(error)
         assert isinstance(answer, PublishFramesResponse), "the stream has ended"
         return answer
 
@@ -101,6 +108,7 @@ class Subscriber(_Stream):
         super().__init__(stub.Subscribe())
         self._opening = opening
         self.opened = pb.Opened()
+        self._early: deque[pb.SubscribeResponse] = deque()
 
     @classmethod
     def of(cls, kernel: Running, subscription: str, consumer: str = "") -> Self:
@@ -120,7 +128,12 @@ class Subscriber(_Stream):
         return self
 
     async def response(self) -> pb.SubscribeResponse:
-        """Returns the next message."""
+        """Returns the next message that was not looked at."""
+        if self._early:
+            return self._early.popleft()
+        return await self._next()
+
+    async def _next(self) -> pb.SubscribeResponse:
         response = await self.read()
         assert isinstance(response, pb.SubscribeResponse), "the stream has ended"
         return response
@@ -144,10 +157,10 @@ class Subscriber(_Stream):
         return found
 
     async def settle(self, *settlements: pb.Settlement) -> pb.Settled:
-        """Settles records, and returns the answer, which must be the next message."""
+        """Settles records, and returns the answer. What is delivered before it is kept for who asks next."""
         await self.write(pb.SubscribeRequest(settle=pb.Settle(settlements=settlements)))
-        response = await self.response()
-        assert response.HasField("settled"), response
+        while not (response := await self._next()).HasField("settled"):
+            self._early.append(response)
         return response.settled
 
     async def ack(self, records: Iterable[Got]) -> None:
@@ -158,7 +171,9 @@ class Subscriber(_Stream):
     async def nothing_more(self) -> None:
         """Makes sure that nothing was delivered that was not read: answers come in between, each after a write."""
         for _ in range(2):
-            settled = await self.settle(pb.Settlement(topic="none", ranges=[pb.OffsetRange(first=0, end=1)], ack=pb.Ack()))
+            settled = await self.settle(
+                pb.Settlement(topic="none", ranges=[pb.OffsetRange(first=0, end=1)], ack=pb.Ack())
+            )
             assert settled.stale
 
     async def close(self) -> list[pb.SubscribeResponse]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -28,6 +28,7 @@ WRITTEN_TOO_LATE = "Internal error from Core"
 SECONDS = 20
 
 W = TypeVar("W")
+T = TypeVar("T")
 
 
 class Bench(Generic[W]):
@@ -66,6 +67,10 @@ class Bench(Generic[W]):
         self._runner.run(self._stack.aclose())
         self._runner.close()
         self._folder.cleanup()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Runs something in the loop of the kernel."""
+        return self._runner.run(work)
 
     def send(self, rpc: str, requests: list[bytes]) -> None:
         """Sends messages; what they change is as it may, but what is refused for a reason changes nothing."""

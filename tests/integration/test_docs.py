@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import os
 import re
 import subprocess
 import sys
@@ -12,7 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.duration_pb2 import Duration
 from sira.errors.v1.error_reason_pb2 import ErrorReason
+from sira_client import IdentityFiles, connect
+from sira_client.bus import RetryPolicy
 
 from sira_grpc.config import KernelConfig
 from sira_grpc.rpc.status import code_of
@@ -47,9 +50,9 @@ def test_every_field_of_the_configuration_is_there_with_its_default() -> None:
 def test_every_error_is_there_with_its_status() -> None:
     reasons = [reason for reason in ErrorReason.values() if reason != ErrorReason.ERROR_REASON_UNSPECIFIED]
     codes = {ErrorReason.Name(reason).removeprefix("ERROR_REASON_"): code_of(reason).name for reason in reasons}
-    told = [table(DOCS / name, "Reason") for name in ("registry.md", "identity.md")]
-    assert not told[0].keys() & told[1].keys()
-    assert told[0] | told[1] == codes
+    told = [row for name in ("registry.md", "identity.md", "bus.md") for row in table(DOCS / name, "Reason").items()]
+    assert len(told) == len(dict(told)), "an error is there twice"
+    assert dict(told) == codes
 
 
 def test_every_metric_is_there() -> None:
@@ -62,7 +65,7 @@ def test_every_metric_is_there() -> None:
         },
     ) as kernel:
         ready = kernel.json()
-        status(ready["addresses"][0], ready["operatorDir"])
+        asyncio.run(exercise(ready["addresses"][0], ready["operatorDir"]))
         with urllib.request.urlopen(f"http://{ready['metricsAddress']}/metrics") as answer:
             shown = re.findall(r"^# TYPE (\w+)", answer.read().decode(), re.MULTILINE)
     assert set(table(OPERATIONS, "Metric")) == set(shown) - {"target_info"}
@@ -84,13 +87,22 @@ def test_a_backup_can_be_made_and_restored(tmp_path: Path) -> None:
     assert [service["name"] for service in services] == ["namespaces/default/services/kept"]
 
 
-def status(address: str, identity: str) -> None:
-    """Makes one call, so that there is something to measure."""
-    sira(address, "status", identity=identity)
+async def exercise(address: str, identity: str) -> None:
+    """Does some of everything that is counted, so that there is something to measure."""
+    async with connect(address, identity=IdentityFiles(identity)) as client:
+        bus = client.bus()
+        await bus.topics.create("counted")
+        await bus.subscriptions.create("counts", "counted", retry=RetryPolicy(max_deliveries=2, min_backoff=Duration()))
+        for payload in (b"good", b"bad"):
+            await bus.publish("counted", payload)
+        async with bus.subscribe("counts") as records:
+            async for record in records:
+                await (record.ack() if record.payload == b"good" else record.nak())
+                if record.attempt == 2:
+                    break
 
 
-def sira(address: str, *arguments: str, identity: str = "") -> str:
-    """What a command prints as JSON, called with an identity directory where there is one."""
+def sira(address: str, *arguments: str) -> str:
+    """What a command prints as JSON."""
     command = [sys.executable, "-m", "sira_grpc", "--addr", address, "-o", "json", *arguments]
-    environment = {**os.environ, **({"SIRA_CLIENT_IDENTITY_DIR": identity} if identity else {})}
-    return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout

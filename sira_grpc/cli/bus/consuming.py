@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,8 +49,8 @@ def sub(
         typer.Option(
             "--exec",
             metavar="COMMAND",
-            help="Run this in the shell for each record, instead of printing it, with the payload on stdin. If it fails, "
-            "the record is delivered again.",
+            help="Instead of printing a record, run this in the shell with the payload on stdin. If that fails, the "
+            "record is delivered again.",
         ),
     ] = None,
     consumer: Annotated[str, typer.Option(help="Name of this consumer, for people. Default: who we are.")] = "",
@@ -109,12 +111,17 @@ async def _failure(command: str, record: Record) -> str:
         ValueError: the payload cannot be decompressed.
     """
     payload, environment = record.payload, {**os.environ, **_described(record)}
-    process = await asyncio.create_subprocess_shell(command, stdin=asyncio.subprocess.PIPE, env=environment)
+    # A group of its own, so that whatever the shell starts can be ended with it.
+    shell = asyncio.create_subprocess_shell(command, stdin=asyncio.subprocess.PIPE, env=environment, process_group=0)
+    starting = asyncio.create_task(shell)
     try:
-        await process.communicate(payload)
+        # It may run before we know of it: what is interrupted meanwhile has to be ended all the same.
+        await (await asyncio.shield(starting)).communicate(payload)
     finally:
+        process = await starting
         if process.returncode is None:
-            process.terminate()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
         code = await process.wait()
     return f"signal {-code}" if code < 0 else f"exit code {code}" if code else ""
 

@@ -4,117 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import nullcontext
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sira_grpc.cli import cells, durations, names, pairs
-from sira_grpc.cli.bus import moments, reading, running, topics
+from sira_grpc.cli import durations, names, pairs
+from sira_grpc.cli.bus import moments, running, topics
+from sira_grpc.cli.bus.ack_printer import AckPrinter
+from sira_grpc.cli.bus.compression import Option, method
+from sira_grpc.cli.bus.payload_source import PayloadSource
 from sira_grpc.cli.commands import Namespace, connected
 from sira_grpc.cli.exits import ExitCode
 from sira_grpc.cli.failures import Failure
-from sira_grpc.cli.output import Format, Printer, say
 from sira_grpc.cli.session import Session
 
 if TYPE_CHECKING:
-    from sira_client.bus import Ack, Bus, Compression, Producer
+    from sira_client.bus import Ack, Bus, Producer
 
 MAX_UNTOLD = 10_000
 """Records that may wait for their acks to be told."""
-
-
-class CompressionName(StrEnum):
-    """What `--compression` takes."""
-
-    ZSTD = "zstd"
-    LZ4 = "lz4"
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """Where payloads come from: an argument, or else a file or stdin."""
-
-    payload: str | None
-    file: Path | None
-    lines: bool
-    count: int
-
-    async def payloads(self) -> AsyncIterator[bytes]:
-        """Yields each payload, as often as it is to be published."""
-        if self.payload not in {None, "-"}:
-            for _ in range(self.count):
-                yield os.fsencode(str(self.payload))
-            return
-        named = "stdin" if self.file is None else f"--file: {self.file}"
-        with nullcontext(sys.stdin.buffer) if self.file is None else _opened(self.file) as stream:
-            if self.lines:
-                async for line in reading.lines(stream, named):
-                    for _ in range(self.count):
-                        yield line
-            else:
-                read = await reading.whole(stream, named)
-                for _ in range(self.count):
-                    yield read
-
-
-@dataclass(slots=True)
-class _Told:
-    """Tells where records went.
-
-    Attributes:
-        topic: name without its namespace.
-        quiet: only their number is told.
-        records, duplicates: how many there were.
-        durability: what all of them survive.
-    """
-
-    topic: str
-    printer: Printer
-    quiet: bool
-    records: int = 0
-    duplicates: int = 0
-    durability: set[str] = field(default_factory=set)
-
-    def ack(self, ack: Ack) -> None:
-        """Tells of one."""
-        self.records += 1
-        self.duplicates += ack.duplicate
-        self.durability.add(ack.durability)
-        if self.quiet:
-            return
-        if self.printer.format is Format.TABLE:
-            print("  ".join(self._line(ack)), flush=True)
-        else:
-            self.printer.next_data(
-                {
-                    "topic": self.topic,
-                    "partition": ack.partition,
-                    "offset": str(ack.offset),
-                    "durability": f"DURABILITY_{ack.durability.upper()}",
-                    "duplicate": ack.duplicate,
-                }
-            )
-
-    def _line(self, ack: Ack) -> Iterator[str]:
-        yield f"{self.topic}/{ack.partition}" + ("" if ack.offset < 0 else f"@{ack.offset}")
-        yield ack.durability
-        if ack.duplicate:
-            yield "duplicate"
-        elif ack.offset < 0:
-            yield "scheduled"
-
-    def total(self) -> None:
-        """Tells how many there were."""
-        there = f", {self.duplicates:,} of them were there before" if self.duplicates else ""
-        on = f" ({'; '.join(sorted(self.durability))})" if self.durability else ""
-        say(f"{cells.count(self.records, 'record')} published to {self.topic}{on}{there}")
 
 
 @connected
@@ -137,9 +47,7 @@ def pub(
     lines: Annotated[
         bool, typer.Option("--lines", help="Each line of stdin, or of the file, is a record. Empty ones are left out.")
     ] = False,
-    compression: Annotated[
-        CompressionName | None, typer.Option(help="Of the payloads, where it gains anything.")
-    ] = None,
+    compression: Option = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Tell only how many there were.")] = False,
 ) -> None:
     """Publish a record, or many, and tell for each where it is and what it survives."""
@@ -153,14 +61,11 @@ def pub(
         "deliver_at": _deliver_at(deliver_at, delay),
     }
     full = topics.get(session, topic, namespace).name
-    source = _Source(payload, file, lines, count)
-    told = _Told(names.own(full), session.printer, quiet)
-    method: Compression = None
-    if compression is not None:
-        method = "zstd" if compression is CompressionName.ZSTD else "lz4"
+    source = PayloadSource(payload, file, lines, count)
+    told = AckPrinter(names.own(full), session.printer, quiet)
 
     async def work(bus: Bus) -> None:
-        async with bus.producer(full, compression=method, timeout=session.timeout) as producer:
+        async with bus.producer(full, compression=method(compression), timeout=session.timeout) as producer:
             await _publish(producer, source, record, told)
 
     done = running.run(session, namespace, work)
@@ -170,7 +75,7 @@ def pub(
         raise typer.Exit(ExitCode.INTERRUPTED)
 
 
-async def _publish(producer: Producer, source: _Source, record: dict[str, Any], told: _Told) -> None:
+async def _publish(producer: Producer, source: PayloadSource, record: dict[str, Any], told: AckPrinter) -> None:
     """Publishes what comes, and tells of each record as soon as it is acknowledged, in their order."""
     promises: asyncio.Queue[asyncio.Future[Ack] | None] = asyncio.Queue(MAX_UNTOLD)
 
@@ -213,10 +118,3 @@ def _deliver_at(time: str | None, delay: str | None) -> datetime | None:
     if delay is not None:
         return datetime.now(UTC) + durations.parse(delay, "--delay")
     return None if time is None else moments.parse(time, "--deliver-at")
-
-
-def _opened(file: Path) -> Any:
-    try:
-        return file.open("rb", buffering=0)
-    except OSError as error:
-        raise Failure(f"--file: {error}", ExitCode.USAGE) from error

@@ -32,9 +32,7 @@ def replay(
         str, typer.Option("--from", help=f"Where to begin: {positions.HELP}, then in that partition only.")
     ] = "earliest",
     end: Annotated[str, typer.Option("--to", help="Where to end, likewise. `latest` is what is there now.")] = "latest",
-    into: Annotated[
-        str | None, typer.Option(metavar="TOPIC", help="Publish the records there, not print them.")
-    ] = None,
+    into: Annotated[str | None, typer.Option(metavar="TOPIC", help="Publish the records there instead.")] = None,
     wait: Annotated[
         str,
         typer.Option(help="End when nothing has come for so long: the last records may have expired, or be compacted."),
@@ -110,12 +108,13 @@ class _Replaying:
                         await take(record)
                         self.taken += 1
                     if not spans.left:
-                        return
+                        break
                     self._waiting = True
+                else:
+                    await watching  # it has ended the iteration: because nothing more comes, or because it failed
             finally:
                 watching.cancel()
                 await asyncio.gather(watching, return_exceptions=True)
-            await watching  # it has ended the iteration: because nothing more comes, or because it failed
 
     async def _end_on_silence(self, bus: Bus, records: Consumer[ReadRecord]) -> None:
         """Ends the iteration once nothing has come for a while, of a kernel that answers.

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from sira_grpc.cli import client
-from sira_grpc.cli.failures import explain_rpc
 from sira_grpc.cli.session import Session
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def run(session: Session, namespace: str | None, work: Work) -> bool:
     except (KeyboardInterrupt, asyncio.CancelledError):
         return False
     except grpc.RpcError as error:
-        raise explain_rpc(error, session.context.addr) from error
+        raise session.explain(error) from error
     return True
 
 

@@ -71,7 +71,10 @@ class Spans:
         """What has not come of each partition, for people. From a time on, nobody knows what there should be."""
         if isinstance(self._start, datetime):
             return []
-        return [f"{self._topic}/{p}@{self._nexts[p]} to {end - 1}" for p, end in sorted(self._ends.items())]
+        return [
+            f"{self._topic}/{partition}@{self._nexts[partition]} and what follows it before {end}"
+            for partition, end in sorted(self._ends.items())
+        ]
 
     def _numbers(self, start: Position, end: Position, count: int) -> set[int]:
         named = {place.partition for place in (start, end) if isinstance(place, Offset)}

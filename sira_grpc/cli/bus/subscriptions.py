@@ -146,10 +146,12 @@ def set_subscription(
     from sira.bus.v1.subscription_pb2 import Subscription
     from sira.bus.v1.subscription_service_pb2 import UpdateSubscriptionRequest
 
-    subscription = Subscription(name=names.subscription_name(name, session.namespace(namespace)), etag=etag)
-    paths = fill(subscription, subscription_settings.SETTINGS, settings)
-    if not paths:
+    if not settings:
         raise Failure("nothing to change: give --description, --ack-timeout or the like", ExitCode.USAGE)
+    full = names.subscription_name(name, session.namespace(namespace))
+    # The rules of a subscription hold for a request that changes a part of it too: it must have topics.
+    subscription = Subscription(name=full, topics=get(session, full).topics, etag=etag)
+    paths = fill(subscription, subscription_settings.SETTINGS, settings)
     request = UpdateSubscriptionRequest(subscription=subscription, update_mask=FieldMask(paths=paths))
     session.printer.one(session.call(session.subscriptions.UpdateSubscription, request).subscription, DETAILS)
 

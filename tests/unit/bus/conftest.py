@@ -8,6 +8,7 @@ import pytest
 from sira_grpc.config import BusConfig
 from tests.clocks import FakeClock
 from tests.unit.bus.control_world import ControlWorld
+from tests.unit.bus.partition_world import PartitionWorld
 
 
 @pytest.fixture
@@ -23,6 +24,14 @@ def bus_config() -> BusConfig:
 @pytest.fixture
 async def control(tmp_path: Path, clock: FakeClock, bus_config: BusConfig) -> AsyncIterator[ControlWorld]:
     world = ControlWorld(tmp_path, clock, bus_config)
+    await world.start()
+    yield world
+    await world.stop()
+
+
+@pytest.fixture
+async def partition_world(tmp_path: Path, clock: FakeClock) -> AsyncIterator[PartitionWorld]:
+    world = PartitionWorld(tmp_path, clock)
     await world.start()
     yield world
     await world.stop()

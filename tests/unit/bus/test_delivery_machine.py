@@ -277,4 +277,4 @@ class OrderedMachine(DeliveryMachine):
 TestQueue = QueueMachine.TestCase
 TestQueue.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestOrdered = OrderedMachine.TestCase
-TestOrdered.settings = settings(max_examples=350, stateful_step_count=40, deadline=None)
+TestOrdered.settings = settings(max_examples=250, stateful_step_count=40, deadline=None)

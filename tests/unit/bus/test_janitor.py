@@ -149,8 +149,8 @@ async def test_very_many_logs_are_several_lists(control: ControlWorld, monkeypat
     logs = await logs_of(control)
     topic = control.view.topic(NAME)
     await control.topics.delete(NAME, etag="", force=True)
-    assert set(control.view.trash) == {topic.uid, *(f"{topic.uid}-{number}" for number in range(1, 5))}
-    assert len(control.trash()) == 10
+    assert set(control.view.trash) == {topic.uid, *(f"{topic.uid}-{number}" for number in range(1, 7))}
+    assert len(control.trash()) == 14
     await control.janitor.sweep()
     assert len(await there(control, logs)) == 2
     assert not control.view.trash

@@ -115,6 +115,14 @@ def test_what_goes_back_together_comes_back_together() -> None:
     assert retries[0].due == retries[1].due
 
 
+def test_what_went_back_apart_is_taken_as_one_where_it_adjoins() -> None:
+    machine = made(10)
+    take(machine)
+    machine.nak(1, 2, 5, now=NOW, delay=1.0)
+    machine.nak(1, 5, 7, now=NOW, delay=2.0)
+    assert take(machine, now=NOW + 2) == [Taken(2, 7, 2)]
+
+
 def test_after_the_last_delivery_a_nak_makes_a_dead_letter() -> None:
     machine = made(4)
     for attempt in (1, 2):

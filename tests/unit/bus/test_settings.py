@@ -80,6 +80,7 @@ def test_a_topic_in_memory_is_bounded(retention: Retention, max_bytes: int) -> N
 def test_compaction_has_defaults_of_its_own() -> None:
     settings = TopicSettings.of(Topic(compaction=Compaction()))
     assert settings.compaction == CompactionSettings(min_age_ns=60 * SECOND, tombstone_age_ns=86_400 * SECOND)
+    assert settings.max_age_ns is None, "the last record of a key is kept for good"
 
 
 def test_a_subscription_that_says_nothing_has_the_defaults_of_its_proto() -> None:

@@ -47,3 +47,7 @@ def test_addresses() -> None:
     assert cells.endpoint_address(Endpoint(addresses=["10.0.0.1", "10.0.0.2"], port=80)) == "10.0.0.1:80"
     assert cells.endpoint_address(Endpoint(addresses=["::1"], port=80)) == r"[::1]:80"
     assert cells.endpoint_address(Endpoint(port=80)) == ""
+
+
+def test_counts() -> None:
+    assert [cells.count(number, "record") for number in (0, 1, 2000)] == ["0 records", "1 record", "2,000 records"]

@@ -36,3 +36,9 @@ def test_what_is_told_is_never_more_than_it_was(seconds: int) -> None:
 
 def test_a_time_that_is_yet_to_come_is_no_time_ago() -> None:
     assert durations.brief(timedelta(seconds=-5)) == "0s"
+
+
+@given(st.integers(0, 10**9))
+def test_what_is_told_exactly_can_be_read(milliseconds: int) -> None:
+    span = timedelta(milliseconds=milliseconds)
+    assert durations.parse(durations.exact(span), "x") == span

@@ -41,3 +41,15 @@ def test_leases() -> None:
 )
 def test_short_has_the_ids(full: str, short: str) -> None:
     assert names.short(full) == short
+
+
+@pytest.mark.parametrize("name", ["orders.eu", "namespaces/shop/topics/orders.eu"])
+def test_topics(name: str) -> None:
+    full = names.topic_name(name, "shop")
+    assert full == "namespaces/shop/topics/orders.eu"
+    assert (names.own(full), names.short(full)) == ("orders.eu", "shop/orders.eu")
+
+
+@pytest.mark.parametrize("name", ["billing", "namespaces/shop/subscriptions/billing"])
+def test_subscriptions(name: str) -> None:
+    assert names.subscription_name(name, "shop") == "namespaces/shop/subscriptions/billing"

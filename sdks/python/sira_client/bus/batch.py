@@ -87,7 +87,7 @@ class Batch(Sequence[Record]):
             Whether all of it counted. What did not was not with this consumer any more, or the connection was lost
             before the kernel confirmed: it may be delivered again.
         """
-        positions = self._frame.claim_rest()
+        positions = self._frame.claim_rest(self._positions)
         return await self._counted(positions, self._frame.ack_all(positions))
 
     async def nak(self, delay: float | None = None, detail: str = "") -> bool:
@@ -97,12 +97,12 @@ class Batch(Sequence[Record]):
             ValueError: the delay is below 0.
         """
         after = None if delay is None else duration("delay", delay)
-        positions = self._frame.claim_rest()
+        positions = self._frame.claim_rest(self._positions)
         return await self._counted(positions, self._frame.nak(positions, after, detail) if positions else None)
 
     async def terminate(self, detail: str = "") -> bool:
         """Whatever is not settled cannot be processed: see Record.terminate."""
-        positions = self._frame.claim_rest()
+        positions = self._frame.claim_rest(self._positions)
         return await self._counted(positions, self._frame.terminate(positions, detail) if positions else None)
 
     async def extend(self, seconds: float) -> bool:
@@ -112,7 +112,7 @@ class Batch(Sequence[Record]):
             ValueError: it is below 0.
         """
         timeout = duration("seconds", seconds)
-        positions = [] if self._frame.lost else self._frame.open_positions()
+        positions = [] if self._frame.lost else self._frame.open_among(self._positions)
         return await self._counted(positions, self._frame.extend(positions, timeout) if positions else None)
 
     async def _counted(self, positions: Sequence[int], round_: Round | None) -> bool:
@@ -132,10 +132,10 @@ class Batch(Sequence[Record]):
         """See the class. What was settled in the block stays as it is."""
         frame = self._frame
         if exc_val is not None and not isinstance(exc_val, Exception):
-            for position in frame.open_positions():
+            for position in frame.open_among(self._positions):
                 frame.abandon(position)
             return
-        positions = frame.claim_rest()
+        positions = frame.claim_rest(self._positions)
         if exc_val is None:
             round_ = frame.ack_all(positions)
             if round_ is not None and self._sync:

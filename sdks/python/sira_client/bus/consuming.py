@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 
 from sira_client.bus.batch import Batch
 from sira_client.bus.consumer import Consumer, ConsumerOptions
@@ -38,20 +38,21 @@ class RecordConsumer(Consumer[Record]):
     async def _items(self, feed: Feed) -> AsyncGenerator[Record, None]:
         sync = self._sync
         try:
-            while (frame := await feed.next()) is not None:
+            while (found := await feed.next()) is not None:
+                frame, positions = found
                 if self._limit is not None:
                     frame.left = self._leave
                 consumed = 0
-                for position in range(frame.count):
+                for number, position in enumerate(positions):
                     if self._since_pause >= PAUSE_RECORDS:
-                        frame.consume(position - consumed, 0)
-                        consumed = position
+                        frame.consume(number - consumed)
+                        consumed = number
                         await self._pause()
                     if self._limit is not None:
                         await self._wait_for_turn(self._limit)
                     if self._to_hand_out(frame, position):
                         yield Record(frame, position, sync)
-                frame.consume(frame.count - consumed, frame.size)
+                frame.consume(len(positions) - consumed, last=True)
         finally:
             await self._iteration_ended()
 
@@ -91,16 +92,14 @@ class BatchConsumer(Consumer[Batch]):
 
     async def _items(self, feed: Feed) -> AsyncGenerator[Batch, None]:
         try:
-            while (frame := await feed.next()) is not None:
+            while (found := await feed.next()) is not None:
+                frame, positions = found
+                frame.consume(len(positions), last=True)
                 frame.handed = frame.count
                 if frame.perishable:
-                    frame.give_back(list(self._expired(frame)), _EXPIRED)
-                frame.consume(frame.count, frame.size)
-                if positions := frame.open_positions():
+                    now_ns = self._clock.time_ns()
+                    frame.give_back([p for p in frame.open_among(positions) if frame.expired(p, now_ns)], _EXPIRED)
+                if positions := frame.open_among(positions):
                     yield Batch(frame, positions, self._sync)
         finally:
             await self._iteration_ended()
-
-    def _expired(self, frame: DeliveredFrame) -> Iterator[int]:
-        now_ns = self._clock.time_ns()
-        return (position for position in frame.open_positions() if frame.expired(position, now_ns))

@@ -13,8 +13,9 @@ from sira_client.bus.ranges import Ranges, ranges_of
 from sira_client.bus.settling import Round, Settler
 from sira_client.frames import FrameReader
 
-OPEN, SETTLED, TAKEN_BACK, ABANDONED = range(4)
-"""What has become of a record: nothing yet; the consumer said it; the kernel has it again; nobody cares for it."""
+OPEN, SETTLED, TAKEN_BACK, ABANDONED, PARKED = range(5)
+"""What has become of a record: nothing yet; the consumer said it; the kernel has it again; nobody cares for it; it is
+not to be handed out for now."""
 
 _AT_ONCE = Duration()
 
@@ -44,7 +45,6 @@ class DeliveredFrame:
         publish_time_ns: Unix nanoseconds.
         reader: of the frame.
         count: how many records it has.
-        size: bytes of the frame.
         serial: number of the delivery on its stream.
         arrived_ns: when it came, Unix nanoseconds.
         handed: how many positions have been handed out, from the first.
@@ -62,7 +62,7 @@ class DeliveredFrame:
         self.partition = delivery.partition
         self.attempt = delivery.attempt
         self.publish_time_ns = delivery.publish_time.ToNanoseconds()
-        self.size = len(frame)
+        self._size = len(frame)
         self.serial = serial
         self.arrived_ns = arrived_ns
         self.handed = 0
@@ -88,8 +88,11 @@ class DeliveredFrame:
         """Whether any record has a TTL."""
         return len(self.reader.frame.ttls_ms) > 0
 
-    def consume(self, records: int, size: int) -> None:
-        """So many of its records, and bytes of it, were handed out: there is room for more."""
+    def consume(self, records: int, *, last: bool = False) -> None:
+        """So many of its records were handed out, and with the last of them its bytes: there is room for more."""
+        size = 0
+        if last:
+            size, self._size = self._size, 0
         self._holder.consume(records, size)
 
     def release(self) -> None:
@@ -112,10 +115,14 @@ class DeliveredFrame:
         """Whether the consumer has not said what has become of it."""
         return self._states[position] != SETTLED
 
-    def open_positions(self, start: int = 0) -> list[int]:
-        """The positions of which nothing has become yet."""
+    def open_positions(self, start: int = 0) -> Sequence[int]:
+        """The positions from `start` on of which nothing has become yet."""
+        return self.open_among(range(start, self.count))
+
+    def open_among(self, positions: Sequence[int]) -> Sequence[int]:
+        """Those of these positions of which nothing has become yet."""
         states = self._states
-        return [position for position in range(start, self.count) if not states[position]]
+        return [position for position in positions if not states[position]] if any(states) else positions
 
     def expired(self, position: int, now_ns: int) -> bool:
         """Whether its TTL ran out while it waited here. If this clock says that it had before, the clock is wrong."""
@@ -144,19 +151,18 @@ class DeliveredFrame:
             self._close(1)
         return True
 
-    def claim_rest(self) -> list[int]:
-        """Claims whatever is open, and returns the positions. None is if the stream is over."""
+    def claim_rest(self, positions: Sequence[int]) -> Sequence[int]:
+        """Claims whatever of these is open, and returns the positions. None is if the stream is over."""
         if self.lost:
             return []
-        positions = self.open_positions()
-        if not positions:
-            return []
+        positions = self.open_among(positions)
         if len(positions) == self.count:
             self._states = bytearray([SETTLED]) * self.count
         else:
             for position in positions:
                 self._states[position] = SETTLED
-        self._close(len(positions))
+        if positions:
+            self._close(len(positions))
         return positions
 
     def abandon(self, position: int) -> None:
@@ -169,9 +175,20 @@ class DeliveredFrame:
 
     def take_back(self, position: int) -> None:
         """The kernel has a record again."""
-        if self._states[position] == OPEN:
+        if self._states[position] in {OPEN, PARKED}:
             self._states[position] = TAKEN_BACK
             self._close(1)
+
+    def park(self, position: int) -> None:
+        """A record is not to be handed out for now."""
+        self._states[position] = PARKED
+
+    def unpark(self, position: int) -> bool:
+        """A record may be handed out now. Whether it is still here."""
+        if self._states[position] != PARKED or self.lost:
+            return False
+        self._states[position] = OPEN
+        return True
 
     def ack(self, position: int) -> Round:
         """Says that a claimed record is done."""

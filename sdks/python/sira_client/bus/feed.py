@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sira.bus.v1.subscription_service_pb2 import OpenSubscription
@@ -53,24 +53,24 @@ class Feed:
         self._window = window
         self._lease = lease
         self._settles = settles
-        self._frames: deque[DeliveredFrame] = deque()
+        self._frames: deque[tuple[DeliveredFrame, Sequence[int]]] = deque()
         self._news = asyncio.Event()
         self._streams: dict[asyncio.Task[SiraError | None], SubscribeStream] = {}
         self._closing = False
         self._running = asyncio.create_task(self._run())
         self._running.add_done_callback(lambda _: self._news.set())
 
-    async def next(self) -> DeliveredFrame | None:
-        """The next frame; None when the feed is closed.
+    async def next(self) -> tuple[DeliveredFrame, Sequence[int]] | None:
+        """The next frame, and which positions of it are to be handed out; None when the feed is closed.
 
         Raises:
             SiraError: the kernel refused to deliver.
         """
         while not self._closing:
             while self._frames:
-                frame = self._frames.popleft()
-                if not frame.lost:
-                    return frame
+                found = self._frames.popleft()
+                if not found[0].lost:
+                    return found
             if self._running.done():
                 self._running.result()
             self._news.clear()
@@ -133,6 +133,6 @@ class Feed:
         _log.debug("the stream was lost, and is opened again in %.3f s: %s", delay, error)
         await self._settings.clock.sleep(delay)
 
-    def _take(self, frame: DeliveredFrame) -> None:
-        self._frames.append(frame)
+    def _take(self, frame: DeliveredFrame, positions: Sequence[int]) -> None:
+        self._frames.append((frame, positions))
         self._news.set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import grpc
@@ -35,6 +35,8 @@ _log = logging.getLogger(__name__)
 _ORDERED = SubscriptionMode.SUBSCRIPTION_MODE_ORDERED
 _TICKS = 4
 """How often in an ack_timeout it is looked for records to extend: those that came before the last look are."""
+
+Deliver = Callable[[DeliveredFrame, Sequence[int]], None]
 
 _Call = grpc.aio.StreamStreamCall[SubscribeRequest, SubscribeResponse]
 
@@ -67,7 +69,7 @@ class SubscribeStream:
         opening: the first request.
         window: what may be delivered in advance.
         lease: how long, in seconds, records are extended at most.
-        deliver: takes what comes.
+        deliver: takes what comes, and which positions of it are to be handed out.
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class SubscribeStream:
         opening: OpenSubscription,
         window: Window,
         lease: float,
-        deliver: Callable[[DeliveredFrame], None],
+        deliver: Deliver,
     ) -> None:
         self.member = member
         self.opened = False
@@ -93,7 +95,7 @@ class SubscribeStream:
         self._tick = 0
         self._live: dict[DeliveredFrame, None] = {}
         self._ordered = False
-        self._barred = BarredKeys()
+        self._barred = BarredKeys(deliver, lambda records: self.consume(records, 0))
         self._retiring = self._finishing = False
         self.damage: DataLossError | None = None
         self._extending: asyncio.Task[None] | None = None
@@ -144,16 +146,26 @@ class SubscribeStream:
         if not self._ordered or not frame.reader.keys:
             return
         firsts: dict[bytes, int] = {}
+        lasts: dict[bytes, int] = {}
         for position in positions:
             if key := frame.reader.key(frame.index(position)):
-                firsts.setdefault(key, frame.offset(position))
-        for key, offset in firsts.items():
-            self._barred.bar(frame.topic, frame.partition, key, offset, round_)
+                lasts[key] = frame.offset(position)
+                firsts.setdefault(key, lasts[key])
         for held in list(self._live):
-            if held.topic == frame.topic and held.partition == frame.partition and held.reader.keys:
-                for position in held.open_positions():
-                    if held.offset(position) > firsts.get(held.reader.key(held.index(position)), held.offset(position)):
-                        held.take_back(position)
+            if held.topic == frame.topic and held.partition == frame.partition:
+                self._take_back_after(held, firsts, lasts if held.serial >= frame.serial else {})
+        for key, offset in lasts.items():
+            self._barred.bar(frame.topic, frame.partition, key, offset, round_)
+
+    @staticmethod
+    def _take_back_after(frame: DeliveredFrame, firsts: Mapping[bytes, int], lasts: dict[bytes, int]) -> None:
+        """Takes back what follows the first record of each key that was given back, and notes which came last."""
+        for position in range(frame.count):
+            key, offset = frame.reader.key(frame.index(position)), frame.offset(position)
+            if key in firsts:
+                lasts[key] = offset
+                if offset > firsts[key]:
+                    frame.take_back(position)
 
     def _take(self, response: SubscribeResponse) -> None:
         match response.WhichOneof("event"):
@@ -184,10 +196,7 @@ class SubscribeStream:
             return
         frame.tick = self._tick
         self._live[frame] = None
-        if self._barred and frame.reader.keys:
-            barred = self._barred.find(frame)
-            frame.give_back(barred, "it follows a record of its key that is to be delivered again")
-        self._deliver(frame)
+        self._deliver(frame, self._barred.admit(frame))
 
     def _refuse(self, delivery: Delivery, detail: str) -> None:
         """Gives a delivery back that came damaged, and goes on over another stream. How many records it had is not
@@ -207,12 +216,12 @@ class SubscribeStream:
         finished = self.settler.settled(settled)
         if finished is None:
             return
-        self._barred.forget_answered()
         for stale in finished.stale:
             for frame in list(self._live):
                 if (frame.topic, frame.partition) == (stale.topic, stale.partition) and frame.serial <= finished.serial:
                     for position in frame.positions_of(stale.range.first, stale.range.end):
                         frame.take_back(position)
+        self._barred.answered(finished)
 
     def _credit_due(self) -> bool:
         """Whether half of the window has been used up."""

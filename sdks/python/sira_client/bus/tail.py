@@ -81,16 +81,19 @@ class TailReader(Consumer[ReadRecord]):
     async def _items(self, feed: Feed) -> AsyncGenerator[ReadRecord, None]:
         since_pause = 0
         try:
-            while (frame := await feed.next()) is not None:
+            while (found := await feed.next()) is not None:
+                frame, positions = found
                 partition = frame.topic, frame.partition
                 self._resume.pop(partition, None)
-                for position in range(frame.count):
+                for position in positions:
+                    if frame.lost:
+                        break  # the next stream begins here
                     self._resume[partition] = frame.offset(position) + 1
                     if self._to_hand_out(frame, position):
                         since_pause += 1
                         yield ReadRecord(frame, position)
                 frame.release()
-                frame.consume(frame.count, frame.size)
+                frame.consume(len(positions), last=True)
                 if since_pause >= PAUSE_RECORDS:
                     since_pause = 0
                     await asyncio.sleep(0)

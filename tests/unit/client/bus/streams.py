@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from sira.bus.v1.subscription_pb2 import Subscription, SubscriptionMode
@@ -35,7 +36,8 @@ Place = tuple[str, int, int]
 class KnownSubscription:
     """What a subscription knows of its records. One that is nak'd waits until `due` is called, if a delay was given."""
 
-    def __init__(self, subscription: Subscription) -> None:
+    def __init__(self, kernel: BusDouble, subscription: Subscription) -> None:
+        self.kernel = kernel
         self.subscription = subscription
         self.acked: set[Place] = set()
         self.terminated: dict[Place, str] = {}
@@ -49,8 +51,9 @@ class KnownSubscription:
     def ordered(self) -> bool:
         return self.subscription.mode == SubscriptionMode.SUBSCRIPTION_MODE_ORDERED
 
-    def due(self) -> None:
+    async def due(self) -> None:
         self.waiting.clear()
+        await self.kernel.notify()
 
 
 class ConsumerStreams:
@@ -66,7 +69,7 @@ class ConsumerStreams:
         self.settling.set()
 
     def add(self, subscription: Subscription) -> KnownSubscription:
-        added = self.known[subscription.name] = KnownSubscription(subscription)
+        added = self.known[subscription.name] = KnownSubscription(self.kernel, subscription)
         return added
 
     def open(self, opening: OpenSubscription) -> ConsumerStream:
@@ -107,6 +110,7 @@ class ConsumerStream:
             await self.shared.kernel.notify()
         self.half_closed = True
         self.news.set()
+        await self.shared.kernel.notify()
 
     async def responses(self, drop: asyncio.Event) -> AsyncIterator[SubscribeResponse]:
         opened = Opened()
@@ -200,10 +204,9 @@ class ConsumerStream:
 
     def _deliveries(self) -> Iterator[Delivery]:
         for topic, number, frame, offsets in self._candidates():
-            by_attempt: dict[int, list[int]] = {}
-            for offset in offsets:
-                by_attempt.setdefault(self._next_attempt((topic, number, offset)), []).append(offset)
-            for attempt, chosen in by_attempt.items():
+            attempts = {offset: self._next_attempt((topic, number, offset)) for offset in offsets}
+            for attempt, group in groupby(offsets, key=attempts.__getitem__):
+                chosen = list(group)
                 data = frame.data
                 self.records -= len(chosen)
                 self.bytes -= len(data)

@@ -19,7 +19,7 @@ PIP := -m pip --disable-pip-version-check --quiet
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: .venv/run.stamp ## Watch real services find each other, balance, fail over and drain, in under a minute.
+demo: .venv/run.stamp ## Watch real services balance, fail over and drain, and orders go over the bus, in about a minute.
 	$(BIN)/python -m demo
 
 test: .venv/test.stamp ## Run every test of the kernel, with coverage of at least 90% of lines and of branches.

@@ -200,7 +200,9 @@ class ActiveSubscription:
     async def _open_source(self, topic: TopicEntry, number: int) -> tuple[Source, int]:
         partition = (await self._partitions.get(topic, number)).partition
         source = Source(partition, self.entry.uid, self._settings, self._clock, self._rng)
-        known = await source.open(self.entry.starts.get((topic.uid, number), 0))
+        known = await source.open(self.entry.starts.get((topic.uid, number), 0), self.dead_letters.next)
+        if topic.settings.in_memory:
+            known = self.dead_letters.next  # those before are of records that were gone with the kernel before
         partition.listeners.append(self.wake)
         return source, known
 

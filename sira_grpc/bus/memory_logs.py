@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import deque
 from collections.abc import Sequence
-from itertools import islice
 
 from sira_grpc.clock import Clock
 from sira_grpc.errors import StoreUnavailable
@@ -13,14 +11,16 @@ from sira_grpc.store.api import Frame, LogRange
 
 
 class _Partition:
-    """The frames of one log. Offsets go on after a trim."""
+    """The frames of one log, by their offsets. Offsets go on after a trim."""
 
-    __slots__ = ("frames", "next", "size")
+    __slots__ = ("first", "frames", "next", "size", "time_ns")
 
     def __init__(self) -> None:
-        self.frames: deque[Frame] = deque()
+        self.frames: dict[int, Frame] = {}
+        self.first = 0
         self.next = 0
         self.size = 0
+        self.time_ns = 0
 
 
 class MemoryLogs:
@@ -50,8 +50,9 @@ class MemoryLogs:
             )
         found = self._partitions.setdefault(partition, _Partition())
         offset = found.next
-        time_ns = max(self._clock.time_ns(), found.frames[-1].time_ns if found.frames else 0)
-        found.frames.extend(Frame(offset + index, time_ns, data) for index, data in enumerate(frames))
+        found.time_ns = max(self._clock.time_ns(), found.time_ns)
+        for number, data in enumerate(frames, offset):
+            found.frames[number] = Frame(number, found.time_ns, data)
         found.next += len(frames)
         found.size += size
         self._size += size
@@ -60,12 +61,13 @@ class MemoryLogs:
     async def read(self, partition: str, offset: int, *, max_frames: int, max_bytes: int) -> Sequence[Frame]:
         """See LogStore."""
         found = self._partitions.get(partition)
-        if found is None or not found.frames:
+        if found is None:
             return ()
-        skip = max(0, offset - found.frames[0].offset)
+        first = max(offset, found.first)
         read: list[Frame] = []
         total = 0
-        for frame in islice(found.frames, skip, skip + max_frames):
+        for number in range(first, min(first + max_frames, found.next)):
+            frame = found.frames[number]
             total += len(frame.data)
             if read and total > max_bytes:
                 break
@@ -75,25 +77,26 @@ class MemoryLogs:
     async def range(self, partition: str) -> LogRange:
         """See LogStore."""
         found = self._partitions.get(partition)
-        if found is None:
-            return LogRange(0, 0)
-        return LogRange(found.next - len(found.frames), found.next)
+        return LogRange(found.first, found.next) if found is not None else LogRange(0, 0)
 
     async def offset_at(self, partition: str, time_ns: int) -> int:
         """See LogStore."""
         found = self._partitions.get(partition)
         if found is None:
             return 0
-        index = bisect_left(found.frames, time_ns, key=lambda frame: frame.time_ns)
-        return found.frames[index].offset if index < len(found.frames) else found.next
+        offsets = range(found.first, found.next)
+        return found.first + bisect_left(offsets, time_ns, key=lambda number: found.frames[number].time_ns)
 
     async def trim(self, partition: str, before: int) -> None:
         """See LogStore."""
         found = self._partitions.get(partition)
-        while found is not None and found.frames and found.frames[0].offset < before:
-            size = len(found.frames.popleft().data)
+        if found is None:
+            return
+        for number in range(found.first, min(before, found.next)):
+            size = len(found.frames.pop(number).data)
             found.size -= size
             self._size -= size
+            found.first = number + 1
 
     async def delete_partition(self, partition: str) -> None:
         """See LogStore."""

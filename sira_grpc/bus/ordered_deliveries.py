@@ -265,6 +265,7 @@ class OrderedDeliveries:
         if isinstance(verdict, Dead):
             outcome.dead.append(verdict)
             self._doom(record)
+            self._give_back_after(record)
         else:
             outcome.retries.append(verdict)
             self._dues.add(record, verdict.due)
@@ -285,6 +286,14 @@ class OrderedDeliveries:
                 self._leases.release(back)
             self._retrying += back.deliveries > 0
         self._ready.place(record.lane)
+
+    def _give_back_after(self, record: Record) -> None:
+        """Gives back what was handed out after a dying record: its consumer, which gave that one back, expects it."""
+        after = record.after
+        while after is not None and after.state == DYING:
+            after = after.after
+        if after is not None and record.lane.passed(after):
+            self._give_back(after)
 
     def _drop(self, record: Record, settled: list[int]) -> None:
         """Takes out a record that is settled, and adds those to `settled` that had to wait for it alone."""

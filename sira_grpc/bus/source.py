@@ -77,14 +77,22 @@ class Source:
     def _sum_up(self) -> tuple[Spans, Sequence[Retry]]:
         return self.machine.settled, self.machine.retry_spans(self._clock.monotonic())
 
-    async def open(self, start: int) -> int:
-        """Takes up where it was left; anew, at an offset. Returns up to which dead letter that is known."""
+    async def open(self, start: int, dead_letters: int) -> int:
+        """Takes up where it was left, or begins anew. Returns up to which dead letter is known what it settled.
+
+        Args:
+            start: the offset to begin at.
+            dead_letters: how many there were so far. Where a partition in memory begins anew with the kernel, they are
+                of another one.
+        """
         recovered = await self.settlements.load()
-        settled = recovered.settled if recovered.steps else Spans(start)
-        self.machine = self._machine(settled, recovered.retries)
-        if not recovered.steps:
-            await self.settlements.restart(dead_letters=0)
-        return recovered.dead_letters
+        if recovered.steps:
+            self.machine = self._machine(recovered.settled, recovered.retries)
+            return recovered.dead_letters
+        self.machine = self._machine(Spans(min(start, self.partition.end)), ())
+        known = dead_letters if self.partition.settings.in_memory else 0
+        await self.settlements.restart(dead_letters=known)
+        return known
 
     def restart(self, offset: int) -> None:
         """Forgets what was settled: everything below an offset is, and nothing else."""

@@ -38,7 +38,8 @@ class SpanBlocks:
     def add(self, first: int, end: int) -> int:
         """Adds a range, which may be empty, and returns how many of it were new."""
         new = 0
-        self._end = max(self._end, end)
+        if first < end:
+            self._end = max(self._end, end)
         while first < end:
             block = first // BLOCK
             base, stop = block * BLOCK, (block + 1) * BLOCK

@@ -108,7 +108,7 @@ class Subscribing:
         self, opening: OpenSubscription, requests: AsyncIterator[SubscribeRequest], name: str
     ) -> AsyncGenerator[bytes, None]:
         self._namespaces.namespace(opening.tail.parent)
-        consumer = Consumer(next(self._numbers), name, lambda: tail.wake())
+        consumer = Consumer(next(self._numbers), name, lambda: tail.wake())  # noqa: PLW0108  it is made with the consumer
         tail = Tail(opening.tail, consumer, self._view, self._partitions, self._clock, self._metrics)
         self._tails.add(tail)
         tasks: list[asyncio.Task[None]] = []

@@ -176,8 +176,15 @@ class BusView:
         """Fills an empty view, without a call of the hooks."""
         for entry in snapshot.entries:
             self._apply(Change(entry.key, entry.value, entry.revision))
+        for subscription in self.subscriptions.values():
+            subscription.starts = {at: n for at, n in subscription.starts.items() if not self._is_in_memory(at[0])}
         self._calls.clear()
         self._progress.advance(snapshot.revision)
+
+    def _is_in_memory(self, topic_uid: str) -> bool:
+        """Whether a topic was emptied when the kernel ended: its offsets begin anew, and whoever reads it does too."""
+        topic = self.topics_by_uid.get(topic_uid)
+        return topic is not None and topic.settings.in_memory
 
     def apply(self, commit: Commit) -> None:
         """Applies a commit, wakes who waits for its revision, and calls the hooks."""

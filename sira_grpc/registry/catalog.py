@@ -202,15 +202,13 @@ class Catalog:
                 return entry
 
             services = tuple(checked().services)
-            if services and not force:
+            held = [f"{len(services)} services"] if services else []
+            held += filter(None, (tenant.holds(name) for tenant in self.tenants))
+            if held and not force:
                 raise NotEmpty(
-                    f"{name} has {len(services)} services; delete with force to remove them too",
-                    metadata={"resource": name},
+                    f"{name} has {', '.join(held)}; delete with force to remove them too", metadata={"resource": name}
                 )
             for tenant in self.tenants:
-                held = tenant.holds(name)
-                if held and not force:
-                    raise NotEmpty(f"{name} has {held}; delete with force to remove them too", metadata={"resource": name})
                 await tenant.clear(name)
             for service in services:
                 with suppress(ServiceNotFound):  # somebody else deletes it too

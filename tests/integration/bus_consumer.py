@@ -14,7 +14,7 @@ from sira.bus.v1 import subscription_service_pb2 as pb
 from sira.bus.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
 from sira_client.frames import FrameReader, checksum
 
-from tests.integration.bus_kernel import subscription_name
+from tests.integration.bus_kernel import ended, subscription_name
 from tests.integration.bus_ledger import Account, Sent, name_in
 from tests.integration.bus_life import Life
 from tests.integration.bus_tail import places_of
@@ -23,6 +23,8 @@ CREDIT_RECORDS = 200
 CREDIT_BYTES = 1 << 20
 DEFERRED = 0.3
 """How often settlements wait for the next delivery, to be sent with its own."""
+PATIENCE = 5
+"""Deliveries after which it has the subscription say when a record that is given back comes again."""
 MERGED = 0.7
 """How often ranges that touch are sent as one."""
 
@@ -150,8 +152,7 @@ class _Stream:
         """Takes one message; False if the stream has ended."""
         response = await self.call.read()
         if response is aio.EOF:
-            code = await self.call.code()
-            raise aio.AioRpcError(code, await self.call.initial_metadata(), await self.call.trailing_metadata())
+            raise await ended(self.call)
         if response.HasField("delivery"):
             await self._deliver(response.delivery, life)
         elif response.HasField("settled"):
@@ -230,7 +231,7 @@ class _Stream:
             return [extended, settlement]
         if act is Act.NAK:
             settlement.nak.detail = "not now"
-            if self._rng.random() < 0.5:
+            if run[0].attempt < PATIENCE and self._rng.random() < 0.5:
                 settlement.nak.delay.FromMilliseconds(self._rng.choice((0, 20)))
         elif act is Act.TERMINATE:
             settlement.terminate.detail = "never"

@@ -20,7 +20,7 @@ from sira.bus.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
 
 from sira_grpc.clock import SystemClock
 from sira_grpc.store import open_sqlite
-from tests.integration.bus_kernel import BusKernel, subscription_name
+from tests.integration.bus_kernel import BusKernel, ended, subscription_name
 from tests.integration.bus_ledger import Findings
 from tests.integration.bus_life import Life
 
@@ -134,7 +134,7 @@ async def _next(call: Any, kind: str) -> Any:
     while True:
         response = await call.read()
         if response is aio.EOF:
-            raise aio.AioRpcError(await call.code(), await call.initial_metadata(), await call.trailing_metadata())
+            raise await ended(call)
         if response.HasField(kind):
             return getattr(response, kind)
 

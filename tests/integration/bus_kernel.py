@@ -175,3 +175,9 @@ async def running(folder: Path, *, environment: dict[str, str] | None = None) ->
         address = (await asyncio.to_thread(process.json))["addresses"][0]
         async with aio.insecure_channel(address, options=OPTIONS) as channel:
             yield BusKernel(process, address, channel)
+
+
+async def ended(call: Any) -> aio.AioRpcError:
+    """What a stream has ended with."""
+    metadata = await call.initial_metadata(), await call.trailing_metadata()
+    return aio.AioRpcError(await call.code(), *metadata, await call.details())

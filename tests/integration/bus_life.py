@@ -89,5 +89,5 @@ class Life:
 
 
 def _is_lost_connection(error: aio.AioRpcError) -> bool:
-    # A write says no more than that it failed.
+    # A write that fails says no more than that, and the call then says the same.
     return error.code() == grpc.StatusCode.UNAVAILABLE or error.details() == "Internal error from Core"

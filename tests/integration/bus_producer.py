@@ -15,12 +15,11 @@ from sira.bus.v1.publish_service_pb2_grpc import PublishServiceStub
 from sira.bus.v1.topic_pb2 import Durability
 from sira_client.frames import checksum, pack_columns
 
-from tests.integration.bus_kernel import topic_name
+from tests.integration.bus_kernel import ended, topic_name
 from tests.integration.bus_ledger import UNKNOWN, Ledger, Sent
 from tests.integration.bus_life import Life
 
 WINDOW = 16
-"""Frames that are sent and not answered."""
 MAX_RECORDS = 50
 REPEATED = 0.03
 """How many frames are sent again although they were acknowledged."""
@@ -48,6 +47,7 @@ class FramesProducer:
         rng: chooses.
         keys: how many it has.
         by_ids: it is recognized by the ids of its records, and not by its own and a sequence.
+        window: frames that are sent and not answered, at most.
         room: whether to go on with new frames now.
         deliver_at: returns when a record is to be delivered, Unix nanoseconds; None where all are at once.
     """
@@ -61,6 +61,7 @@ class FramesProducer:
         *,
         keys: int = 10,
         by_ids: bool = False,
+        window: int = WINDOW,
         room: Callable[[], bool],
         deliver_at: Callable[[], int] | None = None,
     ) -> None:
@@ -68,6 +69,7 @@ class FramesProducer:
         self._ledger = ledger
         self._rng = rng
         self._by_ids = by_ids
+        self._window = window
         self._room = room
         self._deliver_at = deliver_at
         self._sequences: Counter[int] = Counter()
@@ -91,7 +93,7 @@ class FramesProducer:
             waiting, self._unacknowledged = deque(self._unacknowledged), deque()
             try:
                 while not (life.draining or life.killed) or waiting or self._unacknowledged:
-                    while len(self._unacknowledged) < WINDOW and (frame := self._next(waiting, life)):
+                    while len(self._unacknowledged) < self._window and (frame := self._next(waiting, life)):
                         self._unacknowledged.append(frame)
                         await call.write(frame.request)
                     if self._unacknowledged:
@@ -107,8 +109,7 @@ class FramesProducer:
     async def _answer(self, call: Any, life: Life) -> None:
         response = await call.read()
         if response is aio.EOF:
-            code = await call.code()
-            raise aio.AioRpcError(code, await call.initial_metadata(), await call.trailing_metadata())
+            raise await ended(call)
         self._answered(self._unacknowledged.popleft(), response)
         life.seen("published")
 

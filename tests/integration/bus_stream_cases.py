@@ -141,8 +141,8 @@ def _bad_frame_requests(first: Sequence[publish.PublishFramesRequest]) -> Iterat
         yield _gap(*first, framed(good, producer_id=PRODUCER, sequence=sequence))
     for field, frame in _bad_frames():
         yield broken(f"frame.{field}", *first, framed(frame.SerializeToString(), producer_id="new", sequence=1))
-    for topic, frame in ((TINY, pack_columns([b"x", bytes(SMALL + 1)])),):
-        yield broken("frame.record 1", *first, framed(frame, topic=topic, producer_id="new", sequence=1))
+    oversized = framed(pack_columns([b"x", bytes(SMALL + 1)]), topic=TINY, producer_id="new", sequence=1)
+    yield broken("frame.record 1", *first, oversized)
     full = framed(pack_columns([b"x"]), topic=FULL, producer_id="new", sequence=1)
     yield refused(Code.RESOURCE_EXHAUSTED, "TOPIC_FULL", *first, full)
 
@@ -231,7 +231,7 @@ def _open(**source: Any) -> pb.SubscribeRequest:
 
 
 def _bad_tails() -> Iterator[tuple[str, pb.Tail]]:
-    read = {"parent": DEFAULT, "topics": ["orders"]}
+    read: dict[str, Any] = {"parent": DEFAULT, "topics": ["orders"]}
     yield "topics", pb.Tail(parent=DEFAULT)
     yield "topics", pb.Tail(parent=DEFAULT, topics=["a"] * 17)
     for pattern in ("", *BAD_PATTERNS):

@@ -96,7 +96,7 @@ def _creating() -> Iterator[Case]:
 
 def _bad_subscriptions(name: str) -> Iterator[tuple[str, Subscription]]:
     """Subscriptions that break a rule, and the field."""
-    read = {"name": name, "topics": ["orders"]}
+    read: dict[str, Any] = {"name": name, "topics": ["orders"]}
     yield "topics", Subscription(name=name)
     yield "topics", Subscription(name=name, topics=[f"t{n}" for n in range(17)])
     yield "topics", Subscription(name=name, topics=["a", "b", "a"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,15 +59,17 @@ NOBODY = World(letter=f"{WORK}/deadLetters/0", page_tokens={"topics": "t", "subs
 
 @asynccontextmanager
 async def running(path: Path, *, clock: Clock | None = None, bus: BusConfig | None = None) -> AsyncIterator[Running]:
-    """Runs a kernel in a folder, at a port that the system chooses."""
+    """Runs a kernel in a folder, at a port that the system chooses. It stops before its clients let go."""
     config = KernelConfig(
         server=ServerConfig(addresses=("127.0.0.1:0",), drain_grace=5),
         store=StoreConfig(data_dir=str(path)),
         bus=bus or BusConfig(),
     )
-    options = [("grpc.max_receive_message_length", 64 << 20)]
-    async with Kernel(config, clock=clock) as kernel, aio.insecure_channel(kernel.addresses[0], options) as channel:
-        yield Running(kernel, channel)
+    async with AsyncExitStack() as stack:
+        kernel = Kernel(config, clock=clock)
+        async with kernel:
+            channel = await stack.enter_async_context(aio.insecure_channel(kernel.addresses[0]))
+            yield Running(kernel, channel)
 
 
 def bus_of(kernel: Running) -> Bus:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from sira.bus.v1 import dead_letter_service_pb2 as dead
 from sira.bus.v1 import subscription_service_pb2 as pb
 from sira.bus.v1.dead_letter_pb2 import DeadLetterReason
+from sira.bus.v1.frame_pb2 import Compression, Frame
 from sira.bus.v1.publish_service_pb2 import PublishFramesResponse
 from sira.bus.v1.subscription_pb2 import StartPosition
 from sira_client.frames import FrameReader
@@ -31,6 +32,18 @@ from tests.integration.registry_kernel import Running
 
 TERMINATED = DeadLetterReason.DEAD_LETTER_REASON_TERMINATED
 CORRUPT = DeadLetterReason.DEAD_LETTER_REASON_CORRUPT
+
+
+UNREADABLE = Frame(
+    count=2,
+    compression=Compression.COMPRESSION_ZSTD,
+    payloads_bytes=20,
+    payload_sizes=[10, 10],
+    keys=b"ab",
+    key_sizes=[1, 1],
+    payloads=b"no such thing",
+).SerializeToString()
+"""Nobody can decompress it, and the kernel does not try when it is published."""
 
 
 def still(path: Path) -> AbstractAsyncContextManager[Running]:
@@ -118,6 +131,7 @@ def test_frames_of_any_content() -> None:
 
         @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
         @given(frames())
+        @example(UNREADABLE)
         def try_frame(frame: bytes) -> None:
             bench.run(pass_through(bench.kernel, frame))
             assert not bench.kernel.kernel.failed

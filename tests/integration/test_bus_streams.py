@@ -300,3 +300,24 @@ async def test_a_producer_at_the_end_of_its_sequences(tmp_path: Path) -> None:
                 assert (answer.offset, answer.duplicate) == (0, bool(opening))
                 await publisher.write(framed(pack_columns([b"y"]), sequence=highest))
                 assert await publisher.refusal() == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+
+
+@pytest.mark.parametrize("mode", [1, 2], ids=["queue", "ordered"])
+async def test_streams_end_with_the_kernel_and_what_was_delivered_was_not_in_vain(tmp_path: Path, mode: Any) -> None:
+    for opening in range(2):
+        async with running(tmp_path) as kernel:
+            if not opening:
+                await create_topic(kernel, ORDERS)
+                await create_subscription(kernel, WORK, "orders", mode=mode)
+                await publish(kernel, ORDERS, *payloads("a", "b"))
+            async with (
+                Subscriber.of(kernel, WORK) as stream,
+                Subscriber.tail(kernel, "orders") as tail,
+                Publisher(kernel) as publisher,
+            ):
+                await publisher.send(framed(pack_columns([b"c"]), producer_id="p", sequence=1))
+                await stream.credit(3)
+                assert [record.attempt for record in await stream.records(3)] == [1, 1, 1]
+                await kernel.kernel.__aexit__(None, None, None)
+                for each in (stream, tail, publisher):
+                    assert await each.refusal() == (grpc.StatusCode.UNAVAILABLE, "KERNEL_STOPPING")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -266,28 +266,30 @@ async def test_who_may_do_what(tmp_path: Path) -> None:
         # To change or remove it is for operators.
         denied = (grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED")
         for call in _for_operators(service):
-            assert await refusal(call) == denied
+            assert await refusal(call()) == denied
         operator = Running(world.kernel, world.channel(world.operator))
         for call in _for_operators(operator):
-            await call
+            await call()
         # Who says nothing of themselves does none of it.
         anonymous = Running(world.kernel, world.channel(None))
         nobody = (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED")
+        publishing: Any = PublishServiceStub(anonymous.channel)
         for call in (
-            topic(anonymous, ORDERS),
-            create_topic(anonymous, topic_name("new")),
-            PublishServiceStub(anonymous.channel).Publish(PublishRequest(topic=ORDERS, records=payloads("a"))),
+            lambda: topic(anonymous, ORDERS),
+            lambda: create_topic(anonymous, topic_name("new")),
+            lambda: publishing.Publish(PublishRequest(topic=ORDERS, records=payloads("a"))),
             *_for_operators(anonymous),
         ):
-            assert await refusal(call) == nobody
+            assert await refusal(call()) == nobody
 
 
-def _for_operators(kernel: Running) -> list[Awaitable[Any]]:
+def _for_operators(kernel: Running) -> list[Callable[[], Awaitable[Any]]]:
     dead_letters: Any = DeadLetterServiceStub(kernel.channel)
+    described = Topic(name=ORDERS, description="d")
     return [
-        topics(kernel).UpdateTopic(topic_pb.UpdateTopicRequest(topic=Topic(name=ORDERS, description="d"))),
-        subscriptions(kernel).PauseSubscription(pb.PauseSubscriptionRequest(name=WORK)),
-        dead_letters.PurgeDeadLetters(dead.PurgeDeadLettersRequest(parent=WORK)),
-        subscriptions(kernel).DeleteSubscription(pb.DeleteSubscriptionRequest(name=WORK)),
-        topics(kernel).DeleteTopic(topic_pb.DeleteTopicRequest(name=ORDERS, force=True)),
+        lambda: topics(kernel).UpdateTopic(topic_pb.UpdateTopicRequest(topic=described)),
+        lambda: subscriptions(kernel).PauseSubscription(pb.PauseSubscriptionRequest(name=WORK)),
+        lambda: dead_letters.PurgeDeadLetters(dead.PurgeDeadLettersRequest(parent=WORK)),
+        lambda: subscriptions(kernel).DeleteSubscription(pb.DeleteSubscriptionRequest(name=WORK)),
+        lambda: topics(kernel).DeleteTopic(topic_pb.DeleteTopicRequest(name=ORDERS, force=True)),
     ]

@@ -198,7 +198,7 @@ async def test_dead_letters_come_page_by_page(kernel: Running) -> None:
     await create_subscription(kernel, WORK, "orders")
     await publish(kernel, ORDERS, *payloads(*"abcdefg"))
     await give_up(kernel, WORK, 7)
-    token, pages = "", []
+    token, pages = "", list[list[int]]()
     while not pages or token:
         request = dead.ListDeadLettersRequest(parent=WORK, page_size=3, page_token=token)
         page = await letters(kernel).ListDeadLetters(request)

@@ -14,6 +14,7 @@ from grpc import aio
 from sira.bus.v1 import topic_service_pb2 as topic_pb
 from sira.bus.v1.publish_service_pb2 import PublishRequest
 from sira.bus.v1.record_pb2 import Attributes, CloudEvent, Record, TraceContext
+from sira.bus.v1.subscription_pb2 import StartPosition
 from sira.bus.v1.topic_pb2 import Durability, Retention, Topic, TopicLimits, WhenFull
 from sira_client.frames import FrameReader, pack_columns
 
@@ -37,7 +38,7 @@ from tests.integration.bus_world import (
 from tests.integration.registry_kernel import Running, refusal
 
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
-YEARS = Duration(seconds=315_360_000)
+EARLIEST = StartPosition(earliest=StartPosition.Earliest())
 
 
 @pytest.fixture
@@ -54,8 +55,7 @@ async def kernel(tmp_path: Path, clock: FakeClock) -> AsyncIterator[Running]:
 
 async def read_all(kernel: Running, pattern: str, count: int) -> list[str]:
     """What topics hold, from their beginning."""
-    start = {"earliest": {}}
-    async with Subscriber.tail(kernel, pattern, start=start) as stream:
+    async with Subscriber.tail(kernel, pattern, start=EARLIEST) as stream:
         await stream.credit(1_000_000)
         return [record.payload for record in await stream.records(count)]
 
@@ -77,7 +77,7 @@ async def test_a_record_keeps_all_that_it_says(kernel: Running, clock: FakeClock
         deliver_at=timestamp(clock.time_ns()),  # which is now
     )
     await publish(kernel, ORDERS, record)
-    async with Subscriber.tail(kernel, "orders", start={"earliest": {}}) as stream:
+    async with Subscriber.tail(kernel, "orders", start=EARLIEST) as stream:
         await stream.credit(1)
         delivery = await stream.delivery()
     assert FrameReader(delivery.frame).record(0) == record
@@ -231,7 +231,7 @@ async def test_records_wait_for_their_time(tmp_path: Path) -> None:
             frame = framed(pack_columns([b"e"], deliver_at_ns=[due + 1]), producer_id="p", sequence=1)
             assert (await publisher.send(frame)).offset == -1
             assert (await publisher.send(frame)).duplicate
-        async with Subscriber.tail(kernel, "orders", start={"earliest": {}}) as stream:
+        async with Subscriber.tail(kernel, "orders", start=EARLIEST) as stream:
             await publish(kernel, ORDERS, *payloads("a"))
             await stream.credit(10)
             got: dict[str, int] = {}

@@ -161,6 +161,9 @@ class Model:
             if record.deliveries >= self.rule.max_deliveries:
                 record.state = DYING
                 dead[offset] = record.deliveries, MAX_DELIVERIES, record.consumer
+                for after in self.after(offset):
+                    if after.state in {LEASED, ACKED}:
+                        after.state, after.due = WAITING, LONG_AGO
             else:
                 self.give_back(offset)
                 earliest, latest = dues(record.deliveries)

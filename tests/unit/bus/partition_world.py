@@ -40,7 +40,7 @@ class TouchyLogs:
     """The logs of a store, with the ways in which they can fail.
 
     Attributes:
-        failures: what the next appends raise.
+        failures: what the next appends raise; None where one succeeds.
         failing: logs to which nothing can be appended.
         damaged: frames that the store finds damaged, by log and number.
         flipped: frames that are read with one bit changed, which the store does not find.
@@ -50,7 +50,7 @@ class TouchyLogs:
 
     def __init__(self, logs: LogStore) -> None:
         self._logs = logs
-        self.failures: list[Exception] = []
+        self.failures: list[Exception | None] = []
         self.failing: set[str] = set()
         self.damaged: set[tuple[str, int]] = set()
         self.flipped: set[tuple[str, int]] = set()
@@ -75,8 +75,9 @@ class TouchyLogs:
     async def append(self, partition: str, frames: Sequence[bytes]) -> int:
         self._arrived.set()
         await self._gate.wait()
-        if self.failures:
-            raise self.failures.pop(0)
+        failure = self.failures.pop(0) if self.failures else None
+        if failure is not None:
+            raise failure
         if partition in self.failing:
             raise StoreUnavailable(f"{partition} cannot be written")
         self.appended.append(partition)

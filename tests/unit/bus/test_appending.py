@@ -161,9 +161,9 @@ async def test_an_id_that_is_in_a_failing_batch_twice_is_stored_once(partition_w
     frames = [incoming([record("a", id_="1")]), incoming([record("a", id_="1")], producer="p", sequence=1)]
     tasks = [asyncio.create_task(world.appender.publish(frame)) for frame in frames]
     await asyncio.sleep(0)
+    world.logs.failures = [None, DOWN]
     world.logs.open()
     await first
-    world.logs.failures = [DOWN]
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert outcomes[0] is DOWN
     assert outcomes[1] == Published(1, 1), "what it repeats was not stored, so that it is the first"
@@ -197,7 +197,7 @@ async def test_a_full_topic_refuses_if_it_is_told_to(partition_world: PartitionW
     world.partition.settings = TopicSettings.of(Topic(retention=retention))
     await world.publish(*records("a", "b"))
     with pytest.raises(TopicFull) as full:
-        await world.publish(*records("c" * 150, "d"))
+        await world.publish(*records("c" * 300, "d"))
     assert full.value.metadata == {"topic": "t", "partition": "0"}
     assert (await world.publish(*records("e"))).offset == 2
     assert await world.payloads() == ["a", "b", "e"]

@@ -35,8 +35,8 @@ class BarredKeys:
     What is on its way when a record is given back was sent before the kernel knew: the kernel takes it back with the
     record, and it must not be handed out. But it may as well have been sent after the kernel gave the record up, and
     then nobody else gets it. So what comes is parked until the kernel has answered, and then asked for: by asking for
-    more time for it, which does not count if it was taken back. Whatever comes a second time settles the matter: then
-    everything that is parked was taken back.
+    more time for it, which does not count if it was taken back. An offset that is not above the last one settles the
+    matter: the kernel has begun again with the key, and everything that is parked was taken back.
 
     Args:
         hand_out: takes positions of a frame that were parked, and are to be handed out.

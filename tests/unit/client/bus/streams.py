@@ -83,7 +83,10 @@ class ConsumerStreams:
 
 
 class ConsumerStream:
-    """One stream: its credit, what it was asked, and what it is to say."""
+    """One stream: its credit, what it was asked, and what it is to say.
+
+    While it is `early`, the next answer to a settle comes after whatever can be delivered.
+    """
 
     def __init__(self, shared: ConsumerStreams, opening: OpenSubscription) -> None:
         self.shared = shared
@@ -92,7 +95,7 @@ class ConsumerStream:
         self.own = None if self.tail else shared.known[opening.subscription]
         self.records = self.bytes = 0
         self.requests: list[SubscribeRequest] = []
-        self.half_closed = self.ended = False
+        self.half_closed = self.ended = self.early = False
         self.news = asyncio.Event()
         self._settles: deque[SubscribeRequest] = deque()
         self._read: dict[tuple[str, int], int] = {}
@@ -124,6 +127,10 @@ class ConsumerStream:
                 settled = self._carry_out(self._settles.popleft())
                 await self.shared.kernel.notify()
                 await self.shared.settling.wait()
+                if self.early:
+                    self.early = False
+                    for delivery in self._deliveries():
+                        yield SubscribeResponse(delivery=delivery)
                 yield SubscribeResponse(settled=settled)
             if self.half_closed:
                 return

@@ -201,8 +201,6 @@ class ActiveSubscription:
         partition = (await self._partitions.get(topic, number)).partition
         source = Source(partition, self.entry.uid, self._settings, self._clock, self._rng)
         known = await source.open(self.entry.starts.get((topic.uid, number), 0), self.dead_letters.next)
-        if topic.settings.in_memory:
-            known = self.dead_letters.next  # those before are of records that were gone with the kernel before
         partition.listeners.append(self.wake)
         return source, known
 

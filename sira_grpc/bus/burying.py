@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from sira.bus.internal.v1.settlement_record_pb2 import DeadLetterRecord
 from sira.bus.v1.dead_letter_pb2 import DeadLetter, DeadLetterReason
+from sira_client.frames import FrameReader
 
 from sira_grpc.bus.delivery import Dead
+from sira_grpc.bus.scheduled import INLINE_BYTES
 from sira_grpc.bus.source import Source
 from sira_grpc.bus.stored import Held
 from sira_grpc.clock import Clock
@@ -47,6 +51,7 @@ async def dead_letter_batches(
 ) -> AsyncIterator[Batch]:
     """Yields the dead letters of records, in batches."""
     batch = Batch()
+    opened: _Opened | None = None
     for each in dead:
         position = each.first
         while position < each.end:
@@ -54,10 +59,12 @@ async def dead_letter_batches(
             if held is None or held.base >= each.end:
                 batch.spans.append((position, each.end))  # retention was faster: there is nothing to keep
                 break
+            if opened is None or opened.held is not held:
+                opened = await _open(held)
             end = min(held.end, each.end)
             places = _places(held, max(position, held.base), end)
             for index, (place, offset) in enumerate(places):
-                record = _record(source, held, place, offset, each, consumer_name(each.consumer), clock)
+                record = _record(source, opened, place, offset, each, consumer_name(each.consumer), clock)
                 following = places[index + 1][1] if index + 1 < len(places) else end
                 batch.add(record, (position, following))
                 position = following
@@ -70,6 +77,27 @@ async def dead_letter_batches(
     yield batch
 
 
+class _Opened(NamedTuple):
+    """A frame and its records; `damage` says why its payloads cannot be read."""
+
+    held: Held
+    reader: FrameReader
+    damage: str
+
+
+async def _open(held: Held) -> _Opened:
+    """Decompresses the payloads once, into a reader of its own: that of the frame, which is kept, would keep them."""
+    reader = FrameReader(held.data)
+    try:
+        if reader.frame.payloads_bytes > INLINE_BYTES:
+            await asyncio.to_thread(reader.payload, 0)
+        elif not held.broken:
+            reader.payload(0)
+    except ValueError as error:
+        return _Opened(held, reader, f"{error}")
+    return _Opened(held, reader, "")
+
+
 def _places(held: Held, first: int, end: int) -> list[tuple[int, int]]:
     if held.broken:
         return [(0, first)]  # one stands for all: there is nothing to tell them apart
@@ -79,8 +107,9 @@ def _places(held: Held, first: int, end: int) -> list[tuple[int, int]]:
 
 
 def _record(
-    source: Source, held: Held, place: int, offset: int, dead: Dead, consumer: str, clock: Clock
+    source: Source, opened: _Opened, place: int, offset: int, dead: Dead, consumer: str, clock: Clock
 ) -> DeadLetterRecord:
+    held = opened.held
     letter = DeadLetter(
         topic=source.partition.topic,
         partition=source.partition.number,
@@ -93,12 +122,11 @@ def _record(
         dead_letter_time=timestamp(clock.time_ns()),
         redrives=held.redrives,
     )
-    if not held.broken:
-        try:
-            letter.record.CopyFrom(held.reader.record(place))
-        except ValueError as error:  # its payloads are not what they say: nobody can read it
-            letter.reason = CORRUPT
-            letter.detail = str(error)[:MAX_DETAIL]
-            letter.record.key = held.reader.key(place)
-            letter.record.attributes.CopyFrom(held.reader.attributes(place))
+    if opened.damage:  # its payloads are not what they say: nobody can read it
+        letter.reason = CORRUPT
+        letter.detail = opened.damage[:MAX_DETAIL]
+        letter.record.key = opened.reader.key(place)
+        letter.record.attributes.CopyFrom(opened.reader.attributes(place))
+    elif not held.broken:
+        letter.record.CopyFrom(opened.reader.record(place))
     return DeadLetterRecord(dead_letter=letter.SerializeToString(), log=source.partition.log, offset=offset)

@@ -47,7 +47,8 @@ class CompactedLog:
             return
         if len(places) < held.count:
             try:
-                data = cut(held.reader, places)
+                # A reader of its own: that of the frame would keep the decompressed payloads.
+                data = cut(FrameReader(held.data), places)
             except ValueError as error:
                 log.warning("%s: a frame is kept whole: %s", self.segment.name, error)
                 places, data = range(held.count), held.data

@@ -31,6 +31,8 @@ MAX_UNCONFIRMED = 1000
 """Settles of one stream that are not answered; then no more are read."""
 UNCONFIRMED_BYTES = 1 << 20
 """Size of their answers, likewise. One may be larger."""
+MAX_RANGES = 15_000
+"""Ranges of one Settle: its answer, which may name each of them as stale, stays below what clients take, 4 MiB."""
 RANGES_AT_ONCE = 1000
 """Ranges that are looked at, or carried out, without a pause, some 3 ms: others have a turn in between."""
 
@@ -68,6 +70,9 @@ class Session:
         Raises:
             InvalidField: a range ends before it begins.
         """
+        if sum(len(settlement.ranges) for settlement in settle.settlements) > MAX_RANGES:
+            rule = f"must have at most {MAX_RANGES:,} ranges together"
+            raise InvalidField([FieldViolation("settle.settlements", rule)])
         for index, settlement in enumerate(settle.settlements):
             await self._check(settlement, f"settle.settlements[{index}]")
         waiting: list[asyncio.Future[None]] = []

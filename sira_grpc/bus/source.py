@@ -188,8 +188,10 @@ class Source:
                 position = min(held.end, taken.end)
                 _pack(parcels, held, taken.attempt, start, position)
         for parcel in parcels:
-            parcel.spans.sort()  # what came back is taken in the order in which it came due
-        return parcels, outcome
+            # What came back is taken in the order in which it came due. And what was read for took time, in which the
+            # consumer may have given some of it back: sent now, it would overtake what it follows.
+            parcel.spans = [span for taken in sorted(parcel.spans) for span in machine.held(consumer, *taken)]
+        return [parcel for parcel in parcels if parcel.spans], outcome
 
     def left_out(self, held: Held) -> Sequence[int]:
         """Returns the places of the records in a frame that must not be delivered any more."""

@@ -23,8 +23,6 @@ CREDIT_RECORDS = 200
 CREDIT_BYTES = 1 << 20
 DEFERRED = 0.3
 """How often settlements wait for the next delivery, to be sent with its own."""
-PATIENCE = 5
-"""Deliveries after which it has the subscription say when a record that is given back comes again."""
 MERGED = 0.7
 """How often ranges that touch are sent as one."""
 
@@ -51,13 +49,19 @@ class End(Enum):
 
 @dataclass(slots=True, eq=False)
 class Delivered:
-    """A record that was delivered, and what is done with it. `suspect`: see Account.delivered."""
+    """A record that was delivered, and what is done with it.
+
+    Attributes:
+        suspect: see Account.delivered.
+        delay_ms: what a NAK says of when it is to come again; None for nothing.
+    """
 
     record: Sent
     offset: int
     attempt: int
     suspect: bool = False
     act: Act = Act.ACK
+    delay_ms: int | None = None
 
 
 Decide = Callable[[Delivered, Life], Act]
@@ -69,6 +73,7 @@ def mostly_ack(rng: random.Random) -> Decide:
     others = (Act.NAK, Act.NAK, Act.LAPSE, Act.EXTEND)
 
     def decide(delivered: Delivered, life: Life) -> Act:
+        delivered.delay_ms = rng.choice((None, None, 0, 20))
         return rng.choice(others) if rng.random() < 0.12 and not life.draining else Act.ACK
 
     return decide
@@ -82,7 +87,8 @@ class Consumer:
         rng: chooses.
         decide: says what to do with a record.
         settled: told of each record that the kernel says to have settled as it was told; for acks the account is.
-        stay: how many deliveries a stream takes at most before it is left; 0 for as long as the kernel lives.
+        stay: how many messages a stream takes at most before it is left; 0 for as long as the kernel lives.
+        credit: records that a stream may be ahead of it.
     """
 
     def __init__(
@@ -93,12 +99,14 @@ class Consumer:
         *,
         settled: Settled | None = None,
         stay: int = 0,
+        credit: int = CREDIT_RECORDS,
     ) -> None:
         self._account = account
         self._rng = rng
         self._decide = decide
         self._settled = settled
         self._stay = stay
+        self._credit = credit
 
     async def run(self, life: Life) -> None:
         """Consumes until the kernel is gone, or it is cancelled."""
@@ -110,7 +118,7 @@ class Consumer:
         stub: Any = SubscriptionServiceStub(channel)
         stream = _Stream(stub.Subscribe(), self._account, self._rng, self._decide, self._settled)
         left = self._rng.randint(1, self._stay) if self._stay else -1
-        await stream.open()
+        await stream.open(self._credit)
         while left != 0 and await stream.step(life):
             left -= 1
         end = self._rng.choice(tuple(End))
@@ -142,10 +150,10 @@ class _Stream:
         # By key: the first offset that was given back, or is kept too long, and what was given back last.
         self._barred: dict[bytes, tuple[int, Delivered]] = {}
 
-    async def open(self) -> None:
+    async def open(self, records: int) -> None:
         opening = pb.OpenSubscription(subscription=subscription_name(self._account.name))
         await self.call.write(pb.SubscribeRequest(open=opening))
-        credit = pb.Credit(records=CREDIT_RECORDS, bytes=CREDIT_BYTES)
+        credit = pb.Credit(records=records, bytes=CREDIT_BYTES)
         await self.call.write(pb.SubscribeRequest(credit=credit))
 
     async def step(self, life: Life) -> bool:
@@ -231,8 +239,8 @@ class _Stream:
             return [extended, settlement]
         if act is Act.NAK:
             settlement.nak.detail = "not now"
-            if run[0].attempt < PATIENCE and self._rng.random() < 0.5:
-                settlement.nak.delay.FromMilliseconds(self._rng.choice((0, 20)))
+            if run[0].delay_ms is not None:
+                settlement.nak.delay.FromMilliseconds(run[0].delay_ms)
         elif act is Act.TERMINATE:
             settlement.terminate.detail = "never"
         else:
@@ -259,13 +267,16 @@ class _Stream:
 
 
 def _runs(settling: Sequence[Delivered]) -> list[tuple[Act, list[Delivered]]]:
-    """Groups what follows one another, with one act and of one partition."""
+    """Groups what follows one another and can be said together."""
     runs: list[tuple[Act, list[Delivered]]] = []
     for delivered in settling:
         last = runs[-1] if runs else None
-        same = last is not None and last[0] is delivered.act
-        if last is not None and same and last[1][0].record.partition == delivered.record.partition:
+        if last is not None and last[0] is delivered.act and _alike(last[1][0], delivered):
             last[1].append(delivered)
         else:
             runs.append((delivered.act, [delivered]))
     return runs
+
+
+def _alike(one: Delivered, other: Delivered) -> bool:
+    return (one.record.partition, one.delay_ms) == (other.record.partition, other.delay_ms)

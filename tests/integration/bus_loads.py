@@ -51,11 +51,9 @@ def milliseconds(number: int) -> Duration:
     return duration
 
 
-def retry(max_deliveries: int, *, max_backoff_ms: int = 20) -> RetryPolicy:
+def retry(max_deliveries: int) -> RetryPolicy:
     """Delivers again almost at once."""
-    return RetryPolicy(
-        max_deliveries=max_deliveries, min_backoff=milliseconds(5), max_backoff=milliseconds(max_backoff_ms)
-    )
+    return RetryPolicy(max_deliveries=max_deliveries, min_backoff=milliseconds(5), max_backoff=milliseconds(20))
 
 
 class Streams:

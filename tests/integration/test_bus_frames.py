@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
+import pytest
+import zstandard
 from hypothesis import HealthCheck, example, given, settings
 from sira.bus.v1 import dead_letter_service_pb2 as dead
 from sira.bus.v1 import subscription_service_pb2 as pb
@@ -13,6 +15,7 @@ from sira.bus.v1.frame_pb2 import Compression, Frame
 from sira.bus.v1.publish_service_pb2 import PublishFramesResponse
 from sira.bus.v1.subscription_pb2 import StartPosition
 from sira_client.frames import FrameReader
+from sira_client.frames.compression import decompress
 
 from tests.clocks import FakeClock
 from tests.integration.bus_frames import frames
@@ -20,6 +23,7 @@ from tests.integration.bus_stream import Publisher, Subscriber
 from tests.integration.bus_world import (
     LINE,
     WORK,
+    bus_of,
     framed,
     image,
     letters,
@@ -137,3 +141,34 @@ def test_frames_of_any_content() -> None:
             assert not bench.kernel.kernel.failed
 
         try_frame()
+
+
+async def test_payloads_are_decompressed_once_and_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = list[int]()
+
+    def counted(data: bytes, kind: Compression.ValueType, size: int) -> bytes:
+        sizes.append(size)
+        return decompress(data, kind, size)
+
+    monkeypatch.setattr("sira_client.frames.reader.decompress", counted)
+    count, size = 1000, 8 << 20
+    for lacks, reason in ((0, TERMINATED), (1, CORRUPT)):
+        frame = Frame(
+            count=count,
+            compression=Compression.COMPRESSION_ZSTD,
+            payloads_bytes=size,
+            payload_sizes=[size // count] * (count - 1) + [size - size // count * (count - 1)],
+            payloads=zstandard.ZstdCompressor().compress(bytes(size - lacks)),
+        ).SerializeToString()
+        async with running(tmp_path / str(lacks), clock=FakeClock()) as kernel:
+            await empty(kernel)
+            sizes.clear()
+            async with Publisher(kernel) as publisher:
+                await publisher.send(framed(frame))
+            await consume(kernel, WORK, count, "terminate")
+            page = await letters(kernel).ListDeadLetters(dead.ListDeadLettersRequest(parent=WORK, page_size=count))
+            assert {letter.reason for letter in page.dead_letters} == {reason}
+            assert sizes == [size]
+            (kept,) = [each for each in bus_of(kernel).partitions.opened() if each.partition.end > count]
+            (held,) = await kept.partition.read(kept.partition.end - 1)
+            assert "_payloads" not in vars(held.reader)

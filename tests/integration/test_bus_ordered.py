@@ -22,9 +22,12 @@ RECORDS = int(os.environ.get("SIRA_ORDERED_RECORDS", "15000"))
 KEYS = 1000
 CONSUMERS = 8
 PARTITIONS = 4
-BACKLOG = 4000
-STAY = 60
+BACKLOG = 2000
+STAY = 200
 """Messages that a consumer takes at most before it leaves."""
+CREDIT = 50
+POISON_MS = 500
+"""When the poisoned record comes again: not so often that it becomes a dead letter."""
 TOPIC = "ordered.keys"
 SUBSCRIPTION = "ordered-keys"
 NEVER = Fuse("never", 0, 0)
@@ -46,7 +49,7 @@ class Ordered:
         self._producers = [
             FramesProducer(name, ledger, PARTITIONS, rng, keys=KEYS // 2, room=self._room) for name in ("a", "b")
         ]
-        self._consumers = [Consumer(account, rng, self._decide, stay=STAY) for _ in range(CONSUMERS)]
+        self._consumers = [Consumer(account, rng, self._decide, stay=STAY, credit=CREDIT) for _ in range(CONSUMERS)]
 
     @property
     def published(self) -> bool:
@@ -67,7 +70,10 @@ class Ordered:
         return len(self.ledger.records) < RECORDS and self.account.backlog < BACKLOG
 
     def _decide(self, delivered: Delivered, life: Life) -> Act:
-        return Act.NAK if delivered.record.key == self.poisoned else self._mostly_ack(delivered, life)
+        if delivered.record.key == self.poisoned:
+            delivered.delay_ms = POISON_MS
+            return Act.NAK
+        return self._mostly_ack(delivered, life)
 
 
 @pytest.mark.parametrize("seed", [20_26])
@@ -78,9 +84,9 @@ async def test_consumers_that_come_and_go_reorder_nothing_and_a_poisoned_key_hol
     ordered.poisoned = b"a-7"
     async with asyncio.timeout(30 + RECORDS * SECONDS_A_RECORD), running(tmp_path) as kernel:
         await kernel.create_topic(TOPIC, partitions=PARTITIONS)
-        # The poisoned record comes again and again, but not so often that it becomes a dead letter.
-        again = retry(1000, max_backoff_ms=1000)
-        await kernel.create_subscription(SUBSCRIPTION, TOPIC, mode=ORDERED, ack_timeout=milliseconds(500), retry=again)
+        await kernel.create_subscription(
+            SUBSCRIPTION, TOPIC, mode=ORDERED, ack_timeout=milliseconds(1000), retry=retry(1000)
+        )
         life = Life(0, kernel, NEVER)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(task) for task in ordered.tasks(life)]

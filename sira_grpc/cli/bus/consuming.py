@@ -63,14 +63,14 @@ def sub(
     if command is not None and not ack:
         raise Failure("--exec and --no-ack exclude each other", ExitCode.USAGE)
     full = names.subscription_name(subscription, session.namespace(namespace))
-    if subscriptions.get(session, full).paused:
-        say(f"{full} is paused: nothing comes until `sira bus subs resume`")
+    paused = subscriptions.get(session, full).paused
     counts, printer = _Counts(), RecordPrinter(session.printer)
     prefetch = 1 if command is not None else min(max_records or PREFETCH, PREFETCH)
 
     async def work(bus: Bus) -> None:
-        records = bus.subscribe(full, consumer=consumer, prefetch_records=prefetch)
-        async with records:
+        if paused:
+            say(f"{full} is paused: nothing comes until `sira bus subs resume`")
+        async with bus.subscribe(full, consumer=consumer, prefetch_records=prefetch) as records:
             async for record in records:
                 if command is not None:
                     counts.acknowledged += await _execute(command, record)

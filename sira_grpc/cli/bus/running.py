@@ -29,8 +29,8 @@ def run(session: Session, namespace: str | None, work: Work) -> bool:
     """
     import grpc
 
-    _ = session.credentials  # what cannot be used is told before it is tried again and again
     try:
+        _ = session.credentials  # what cannot be used is told before it is tried again and again
         asyncio.run(_run(session, namespace, work))
     except (KeyboardInterrupt, asyncio.CancelledError):
         return False

@@ -37,12 +37,13 @@ def tail(
     It goes on where it was after a lost connection.
     """
     begin = _tail_start(positions.parse(start, "--from"), patterns)
-    if not any(topics.find(session, pattern, namespace) for pattern in patterns):
-        say(f"there is no topic {' or '.join(patterns)} yet")
+    found = any(topics.find(session, pattern, namespace) for pattern in patterns)
     printer, printed = RecordPrinter(session.printer), 0
 
     async def work(bus: Bus) -> None:
         nonlocal printed
+        if not found:
+            say(f"there is no topic {' or '.join(patterns)} yet")
         async with bus.tail(patterns, start=begin) as records:
             async for record in records:
                 printer.show(record)

@@ -41,7 +41,7 @@ class TouchyLogs:
 
     Attributes:
         failures: what the next appends raise; None where one succeeds.
-        failing: logs to which nothing can be appended.
+        failing: logs that cannot be written: neither appended to, nor trimmed, nor deleted.
         damaged: frames that the store finds damaged, by log and number.
         flipped: frames that are read with one bit changed, which the store does not find.
         appended: the log of each append.
@@ -103,6 +103,11 @@ class TouchyLogs:
         if partition in self.failing:
             raise StoreUnavailable(f"{partition} cannot be written")
         await self._logs.trim(partition, before)
+
+    async def delete_partition(self, partition: str) -> None:
+        if partition in self.failing:
+            raise StoreUnavailable(f"{partition} cannot be written")
+        await self._logs.delete_partition(partition)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._logs, name)

@@ -84,7 +84,7 @@ def record_with_a_key(world: PartitionWorld, number: int) -> Record:
     return made
 
 
-@pytest.mark.parametrize(("bound", "value"), [("MAX_RECORDS", 4), ("MAX_BYTES", 500), ("MAX_MEMORY", 6000)])
+@pytest.mark.parametrize(("bound", "value"), [("MAX_RECORDS", 4), ("MAX_BYTES", 450), ("MAX_MEMORY", 6000)])
 async def test_what_is_released_at_once_is_bounded(
     partition_world: PartitionWorld, monkeypatch: pytest.MonkeyPatch, bound: str, value: int
 ) -> None:

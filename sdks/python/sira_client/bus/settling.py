@@ -17,8 +17,8 @@ _MAX_RANGES = 10_000
 """Ranges in a settlement, at most."""
 _MAX_ENTRIES = 900
 """Settlements in a round: the kernel takes 1,000, and one with too many ranges is cut."""
-_MAX_ADDED = 50_000
-"""Ranges in a round, so that its message stays below 1 MiB."""
+_MAX_ADDED = 5_000
+"""Ranges in a round, before the last settlement: the kernel takes 15,000, and one settlement may have 10,000."""
 
 _Outcome = Ack | Nak | Extend | Terminate
 

@@ -88,6 +88,7 @@ class SubscribeStream:
         self._window = window
         self._lease = lease
         self._deliver = deliver
+        self._answered = asyncio.Event()
         self._news = asyncio.Event()
         self.settler = Settler(self._news)
         self._records, self._bytes = window.records, window.bytes
@@ -178,6 +179,7 @@ class SubscribeStream:
 
     def _take_opened(self, opened: Opened) -> None:
         self.opened = True
+        self._answered.set()
         self._ordered = opened.mode == _ORDERED
         if opened.HasField("ack_timeout") and self._extending is None:
             self._extending = asyncio.create_task(self._extend(opened.ack_timeout.ToNanoseconds() / 1e9))
@@ -231,6 +233,8 @@ class SubscribeStream:
     async def _write(self, call: _Call) -> None:
         try:
             await call.write(SubscribeRequest(open=self._opening))
+            # gRPC hides the status of a call that ends while something is written to it: a refusal is to be seen.
+            await self._answered.wait()
             while not (self._finishing and self.settler.idle):
                 if self._credit_due() and not self._finishing:
                     credit = Credit(records=self._records, bytes=self._bytes)

@@ -24,7 +24,7 @@ from sira.bus.v1.subscription_service_pb2 import (
 from sira.bus.v1.topic_pb2 import Durability
 from sira_client.frames import checksum
 
-from tests.unit.client.bus.partitions import StoredFrame
+from tests.unit.client.bus.partitions import Partition, StoredFrame
 
 if TYPE_CHECKING:
     from tests.unit.client.bus.bus_double import BusDouble
@@ -98,7 +98,7 @@ class ConsumerStream:
         self.half_closed = self.ended = self.early = False
         self.news = asyncio.Event()
         self._settles: deque[SubscribeRequest] = deque()
-        self._read: dict[tuple[str, int], int] = {}
+        self._read = {place: self._start(*place) for place in self._partitions()} if self.tail else {}
 
     async def read(self, requests: AsyncIterator[SubscribeRequest]) -> None:
         async for request in requests:
@@ -154,14 +154,19 @@ class ConsumerStream:
             for place in [place for place, holder in self.own.outstanding.items() if holder is self]:
                 del self.own.outstanding[place]
 
-    def _frames(self) -> Iterator[tuple[str, int, StoredFrame]]:
+    def _partitions(self) -> dict[tuple[str, int], Partition]:
         patterns = self.tail.topics if self.tail else self.own.subscription.topics if self.own else []
-        for name, partitions in self.shared.kernel.partitions.items():
-            short = name.rpartition("/")[2]
-            if any(_matches(pattern, short) for pattern in patterns):
-                for number, partition in enumerate(partitions):
-                    for frame in partition.frames:
-                        yield short, number, frame
+        return {
+            (name.rpartition("/")[2], number): partition
+            for name, partitions in self.shared.kernel.partitions.items()
+            if any(_matches(pattern, name.rpartition("/")[2]) for pattern in patterns)
+            for number, partition in enumerate(partitions)
+        }
+
+    def _frames(self) -> Iterator[tuple[str, int, StoredFrame]]:
+        for (topic, number), partition in self._partitions().items():
+            for frame in list(partition.frames):
+                yield topic, number, frame
 
     def _candidates(self) -> Iterator[tuple[str, int, StoredFrame, list[int]]]:
         """What may be delivered now, as far as the credit goes."""
@@ -169,7 +174,7 @@ class ConsumerStream:
         records = self.records
         if self.own and self.own.subscription.paused:
             return
-        for topic, number, frame in list(self._frames()):
+        for topic, number, frame in self._frames():
             if records <= 0 or self.bytes <= 0:
                 return
             offsets: list[int] = []
@@ -183,7 +188,7 @@ class ConsumerStream:
     def _may_have(self, place: Place, key: bytes, blocked: set[tuple[str, int, bytes]]) -> bool:
         topic, partition, offset = place
         if self.own is None:
-            return offset >= self._read.setdefault((topic, partition), self._start(topic, partition))
+            return offset >= self._read.get((topic, partition), 0)
         if place in self.own.acked or place in self.own.terminated:
             return False
         held = self.own.outstanding.get(place)
@@ -197,10 +202,10 @@ class ConsumerStream:
 
     def _start(self, topic: str, partition: int) -> int:
         assert self.tail is not None
+        frames = self._partitions()[topic, partition].frames
         for place in self.tail.resume:
             if (place.topic, place.partition) == (topic, partition):
                 return place.offset
-        frames = self.shared.kernel.partitions[f"{self.tail.parent}/topics/{topic}"][partition].frames
         match self.tail.start.WhichOneof("position"):
             case "earliest":
                 return 0

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from sira_client import (
     Client,
     DeadLetterNotFoundError,
@@ -29,7 +28,7 @@ async def test_topics_are_created_as_asked(double: BusDouble, bus: Bus) -> None:
         "orders.eu",
         partitions=4,
         durability="memory",
-        retention=Retention(max_age=timedelta(days=1)),
+        retention=Retention(max_age=Duration(seconds=86400)),
         compaction=Compaction(),
         limits=TopicLimits(max_record_bytes=5),
         deduplication_window=0,

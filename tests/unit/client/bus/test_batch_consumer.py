@@ -122,6 +122,7 @@ async def test_a_lost_stream(double: BusDouble, bus: Bus, partition: Partition, 
         kept = await anext(found)
         await double.stop()
         await double.start()
+        await double.until(lambda: len(double.consumers.streams) == 2)
         again: list[Batch] = [await anext(found), await anext(found)]
         assert not await kept.ack()
         assert not await kept.extend(1)

@@ -52,7 +52,8 @@ async def test_a_record_has_everything(bus: Bus, partition: Partition, billing: 
         cloud_event=CloudEvent(source="/s"),
         trace_context=TraceContext(traceparent="00-1-2-03"),
     )
-    full = record_pb2.Record(id="i", key=b"k", payload=b"full", attributes=attributes, event_time=when)
+    full = record_pb2.Record(id="i", key=b"k", payload=b"full", attributes=attributes)
+    full.event_time.FromDatetime(when)
     partition.append(pack([full, record_pb2.Record(payload=b"plain")]))
     async with bus.subscribe("billing") as records:
         found = aiter(records)
@@ -166,7 +167,7 @@ async def test_what_is_not_with_the_consumer_any_more_does_not_count(
         found = aiter(records)
         first, second = await anext(found), await anext(found)
         del billing.outstanding["orders", 0, 0]
-        assert await asyncio.gather(first.ack(), second.ack()) == [False, True]
+        assert [await first.ack(), await second.ack()] == [False, True]
 
 
 async def test_acks_are_gathered_into_ranges(
@@ -354,6 +355,7 @@ async def test_a_lost_stream_is_opened_again(
         await double.until(lambda: offsets(billing) == {1})
         await double.stop()
         await double.start()
+        await double.until(lambda: len(double.consumers.streams) == 2)
         rest = [await anext(found) for _ in range(19)]
         assert [record.offset for record in rest] == [0, *range(2, 20)]
         assert not await kept.ack()

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import grpc
 import pytest
 from sira.bus.v1 import record_pb2
+from sira.bus.v1.subscription_pb2 import StartPosition
 from sira.bus.v1.subscription_service_pb2 import Tail
 from sira_client import PermissionDeniedError
 from sira_client.bus import Bus, PartitionOffset, TailStart
@@ -44,7 +45,6 @@ async def test_the_latest_is_what_comes_from_now_on(double: BusDouble, bus: Bus)
     async with bus.tail(["orders"]) as records:
         found = aiter(records)
         await double.until(lambda: bool(double.consumers.streams and double.consumers.streams[0].requests))
-        double.consumers.streams[0]._more()
         fill(partition, 2)
         await double.notify()
         assert [(await anext(found)).offset for _ in range(2)] == [5, 6]
@@ -64,22 +64,24 @@ async def test_there_is_nothing_to_settle(double: BusDouble, bus: Bus) -> None:
 
 
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
+PLACE = PartitionOffset(topic="a", partition=1, offset=2)
+LATEST = StartPosition(latest=StartPosition.Latest())
+
+
+def at(when: datetime) -> StartPosition:
+    position = StartPosition()
+    position.time.FromDatetime(when)
+    return position
 
 
 @pytest.mark.parametrize(
     ("start", "expected"),
     [
-        ("earliest", Tail(start={"earliest": {}})),
-        ("latest", Tail(start={"latest": {}})),
-        (WHEN, Tail(start={"time": WHEN})),
-        (
-            PartitionOffset(topic="a", partition=1, offset=2),
-            Tail(start={"offset": {"topic": "a", "partition": 1, "offset": 2}}),
-        ),
-        (
-            {("namespaces/default/topics/a", 1): 2},
-            Tail(start={"latest": {}}, resume=[{"topic": "a", "partition": 1, "offset": 2}]),
-        ),
+        ("earliest", Tail(start=StartPosition(earliest=StartPosition.Earliest()))),
+        ("latest", Tail(start=LATEST)),
+        (WHEN, Tail(start=at(WHEN))),
+        (PLACE, Tail(start=StartPosition(offset=PLACE))),
+        ({("namespaces/default/topics/a", 1): 2}, Tail(start=LATEST, resume=[PLACE])),
     ],
 )
 async def test_where_it_begins(double: BusDouble, bus: Bus, start: TailStart, expected: Tail) -> None:
@@ -102,7 +104,6 @@ async def test_a_lost_stream_goes_on_where_it_was(double: BusDouble, bus: Bus, s
     async with bus.tail("orders", start=start) as records:
         found = aiter(records)
         await double.until(lambda: bool(double.consumers.streams and double.consumers.streams[0].requests))
-        double.consumers.streams[0]._more()
         fill(first, 10)
         await double.notify()
         assert [(await anext(found)).offset for _ in range(4)] == [0, 1, 2, 3]
@@ -110,6 +111,7 @@ async def test_a_lost_stream_goes_on_where_it_was(double: BusDouble, bus: Bus, s
         fill(first, 5)
         fill(second, 3)
         await double.start()
+        await double.until(lambda: len(double.consumers.streams) == 2)
         rest = [await anext(found) for _ in range(14)]
     assert [record.offset for record in rest if record.partition == 0] == list(range(4, 15))
     assert [record.offset for record in rest if record.partition == 1] == [0, 1, 2]

@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esira/bus/v1/subscription.proto\x12\x0bsira.bus.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd0\x06\n\x0cSubscription\x12u\n\x04name\x18\x01 \x01(\tBa\xbaH^r\\2Z^namespaces/[a-z]([-a-z0-9]{0,61}[a-z0-9])?/subscriptions/[a-z]([-a-z0-9]{0,61}[a-z0-9])?$R\x04name\x12*\n\x0b\x64\x65scription\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\x0b\x64\x65scription\x12\x90\x01\n\x06topics\x18\x03 \x03(\tBx\xbaHu\x92\x01r\x08\x01\x10\x10\x18\x01\"jrh\x18\xc8\x01\x32\x63^(>|([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?|\\*)(\\.([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?|\\*)){0,7}(\\.>)?)$R\x06topics\x12;\n\x04mode\x18\x04 \x01(\x0e\x32\x1d.sira.bus.v1.SubscriptionModeB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04mode\x12\x30\n\x05start\x18\x05 \x01(\x0b\x32\x1a.sira.bus.v1.StartPositionR\x05start\x12O\n\x0b\x61\x63k_timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\r\"\x04\x08\xc0\xd1\x02\x32\x05\x10\x80\xc2\xd7/R\nackTimeout\x12.\n\x05retry\x18\x07 \x01(\x0b\x32\x18.sira.bus.v1.RetryPolicyR\x05retry\x12\x32\n\x0fmax_outstanding\x18\x08 \x01(\rB\t\xbaH\x06*\x04\x18\xc0\x9a\x0cR\x0emaxOutstanding\x12\x16\n\x06paused\x18\t \x01(\x08R\x06paused\x12\x1b\n\x04\x65tag\x18\n \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\x12;\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x37\n\x06status\x18\r \x01(\x0b\x32\x1f.sira.bus.v1.SubscriptionStatusR\x06status\"\xa2\x02\n\rStartPosition\x12\x41\n\x08\x65\x61rliest\x18\x01 \x01(\x0b\x32#.sira.bus.v1.StartPosition.EarliestH\x00R\x08\x65\x61rliest\x12;\n\x06latest\x18\x02 \x01(\x0b\x32!.sira.bus.v1.StartPosition.LatestH\x00R\x06latest\x12\x30\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00R\x04time\x12\x36\n\x06offset\x18\x04 \x01(\x0b\x32\x1c.sira.bus.v1.PartitionOffsetH\x00R\x06offset\x1a\n\n\x08\x45\x61rliest\x1a\x08\n\x06LatestB\x11\n\x08position\x12\x05\xbaH\x02\x08\x01\"r\n\x0fPartitionOffset\x12 \n\x05topic\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x05topic\x12\x1c\n\tpartition\x18\x02 \x01(\rR\tpartition\x12\x1f\n\x06offset\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x06offset\"\xd6\x01\n\x0bRetryPolicy\x12/\n\x0emax_deliveries\x18\x01 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07R\rmaxDeliveries\x12J\n\x0bmin_backoff\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xa3\x05\x32\x00R\nminBackoff\x12J\n\x0bmax_backoff\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xa3\x05\x32\x00R\nmaxBackoff\"\xa2\x01\n\x12SubscriptionStatus\x12\x39\n\npartitions\x18\x01 \x03(\x0b\x32\x19.sira.bus.v1.PartitionLagR\npartitions\x12\x1c\n\tconsumers\x18\x02 \x01(\rR\tconsumers\x12\x10\n\x03lag\x18\x03 \x01(\x03R\x03lag\x12!\n\x0c\x64\x65\x61\x64_letters\x18\x04 \x01(\x03R\x0b\x64\x65\x61\x64Letters\"\xda\x01\n\x0cPartitionLag\x12\x14\n\x05topic\x18\x01 \x01(\tR\x05topic\x12\x1c\n\tpartition\x18\x02 \x01(\rR\tpartition\x12%\n\x0esettled_offset\x18\x03 \x01(\x03R\rsettledOffset\x12\x1f\n\x0bnext_offset\x18\x04 \x01(\x03R\nnextOffset\x12\x10\n\x03lag\x18\x05 \x01(\x03R\x03lag\x12 \n\x0boutstanding\x18\x06 \x01(\x03R\x0boutstanding\x12\x1a\n\x08retrying\x18\x07 \x01(\x03R\x08retrying*q\n\x10SubscriptionMode\x12!\n\x1dSUBSCRIPTION_MODE_UNSPECIFIED\x10\x00\x12\x1b\n\x17SUBSCRIPTION_MODE_QUEUE\x10\x01\x12\x1d\n\x19SUBSCRIPTION_MODE_ORDERED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esira/bus/v1/subscription.proto\x12\x0bsira.bus.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xce\x06\n\x0cSubscription\x12u\n\x04name\x18\x01 \x01(\tBa\xbaH^r\\2Z^namespaces/[a-z]([-a-z0-9]{0,61}[a-z0-9])?/subscriptions/[a-z]([-a-z0-9]{0,61}[a-z0-9])?$R\x04name\x12*\n\x0b\x64\x65scription\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\x0b\x64\x65scription\x12\x8e\x01\n\x06topics\x18\x03 \x03(\tBv\xbaHs\x92\x01p\x10\x10\x18\x01\"jrh\x18\xc8\x01\x32\x63^(>|([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?|\\*)(\\.([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?|\\*)){0,7}(\\.>)?)$R\x06topics\x12;\n\x04mode\x18\x04 \x01(\x0e\x32\x1d.sira.bus.v1.SubscriptionModeB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04mode\x12\x30\n\x05start\x18\x05 \x01(\x0b\x32\x1a.sira.bus.v1.StartPositionR\x05start\x12O\n\x0b\x61\x63k_timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\r\"\x04\x08\xc0\xd1\x02\x32\x05\x10\x80\xc2\xd7/R\nackTimeout\x12.\n\x05retry\x18\x07 \x01(\x0b\x32\x18.sira.bus.v1.RetryPolicyR\x05retry\x12\x32\n\x0fmax_outstanding\x18\x08 \x01(\rB\t\xbaH\x06*\x04\x18\xc0\x9a\x0cR\x0emaxOutstanding\x12\x16\n\x06paused\x18\t \x01(\x08R\x06paused\x12\x1b\n\x04\x65tag\x18\n \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\x12;\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x37\n\x06status\x18\r \x01(\x0b\x32\x1f.sira.bus.v1.SubscriptionStatusR\x06status\"\xa2\x02\n\rStartPosition\x12\x41\n\x08\x65\x61rliest\x18\x01 \x01(\x0b\x32#.sira.bus.v1.StartPosition.EarliestH\x00R\x08\x65\x61rliest\x12;\n\x06latest\x18\x02 \x01(\x0b\x32!.sira.bus.v1.StartPosition.LatestH\x00R\x06latest\x12\x30\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00R\x04time\x12\x36\n\x06offset\x18\x04 \x01(\x0b\x32\x1c.sira.bus.v1.PartitionOffsetH\x00R\x06offset\x1a\n\n\x08\x45\x61rliest\x1a\x08\n\x06LatestB\x11\n\x08position\x12\x05\xbaH\x02\x08\x01\"r\n\x0fPartitionOffset\x12 \n\x05topic\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x05topic\x12\x1c\n\tpartition\x18\x02 \x01(\rR\tpartition\x12\x1f\n\x06offset\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x06offset\"\xd6\x01\n\x0bRetryPolicy\x12/\n\x0emax_deliveries\x18\x01 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07R\rmaxDeliveries\x12J\n\x0bmin_backoff\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xa3\x05\x32\x00R\nminBackoff\x12J\n\x0bmax_backoff\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xa3\x05\x32\x00R\nmaxBackoff\"\xa2\x01\n\x12SubscriptionStatus\x12\x39\n\npartitions\x18\x01 \x03(\x0b\x32\x19.sira.bus.v1.PartitionLagR\npartitions\x12\x1c\n\tconsumers\x18\x02 \x01(\rR\tconsumers\x12\x10\n\x03lag\x18\x03 \x01(\x03R\x03lag\x12!\n\x0c\x64\x65\x61\x64_letters\x18\x04 \x01(\x03R\x0b\x64\x65\x61\x64Letters\"\xda\x01\n\x0cPartitionLag\x12\x14\n\x05topic\x18\x01 \x01(\tR\x05topic\x12\x1c\n\tpartition\x18\x02 \x01(\rR\tpartition\x12%\n\x0esettled_offset\x18\x03 \x01(\x03R\rsettledOffset\x12\x1f\n\x0bnext_offset\x18\x04 \x01(\x03R\nnextOffset\x12\x10\n\x03lag\x18\x05 \x01(\x03R\x03lag\x12 \n\x0boutstanding\x18\x06 \x01(\x03R\x0boutstanding\x12\x1a\n\x08retrying\x18\x07 \x01(\x03R\x08retrying*q\n\x10SubscriptionMode\x12!\n\x1dSUBSCRIPTION_MODE_UNSPECIFIED\x10\x00\x12\x1b\n\x17SUBSCRIPTION_MODE_QUEUE\x10\x01\x12\x1d\n\x19SUBSCRIPTION_MODE_ORDERED\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,7 +38,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBSCRIPTION'].fields_by_name['description']._loaded_options = None
   _globals['_SUBSCRIPTION'].fields_by_name['description']._serialized_options = b'\272H\005r\003\030\200\002'
   _globals['_SUBSCRIPTION'].fields_by_name['topics']._loaded_options = None
-  _globals['_SUBSCRIPTION'].fields_by_name['topics']._serialized_options = b'\272Hu\222\001r\010\001\020\020\030\001\"jrh\030\310\0012c^(>|([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?|\\*)(\\.([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?|\\*)){0,7}(\\.>)?)$'
+  _globals['_SUBSCRIPTION'].fields_by_name['topics']._serialized_options = b'\272Hs\222\001p\020\020\030\001\"jrh\030\310\0012c^(>|([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?|\\*)(\\.([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?|\\*)){0,7}(\\.>)?)$'
   _globals['_SUBSCRIPTION'].fields_by_name['mode']._loaded_options = None
   _globals['_SUBSCRIPTION'].fields_by_name['mode']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_SUBSCRIPTION'].fields_by_name['ack_timeout']._loaded_options = None
@@ -59,22 +59,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RETRYPOLICY'].fields_by_name['min_backoff']._serialized_options = b'\272H\013\252\001\010\"\004\010\200\243\0052\000'
   _globals['_RETRYPOLICY'].fields_by_name['max_backoff']._loaded_options = None
   _globals['_RETRYPOLICY'].fields_by_name['max_backoff']._serialized_options = b'\272H\013\252\001\010\"\004\010\200\243\0052\000'
-  _globals['_SUBSCRIPTIONMODE']._serialized_start=1975
-  _globals['_SUBSCRIPTIONMODE']._serialized_end=2088
+  _globals['_SUBSCRIPTIONMODE']._serialized_start=1973
+  _globals['_SUBSCRIPTIONMODE']._serialized_end=2086
   _globals['_SUBSCRIPTION']._serialized_start=113
-  _globals['_SUBSCRIPTION']._serialized_end=961
-  _globals['_STARTPOSITION']._serialized_start=964
-  _globals['_STARTPOSITION']._serialized_end=1254
-  _globals['_STARTPOSITION_EARLIEST']._serialized_start=1215
-  _globals['_STARTPOSITION_EARLIEST']._serialized_end=1225
-  _globals['_STARTPOSITION_LATEST']._serialized_start=1227
-  _globals['_STARTPOSITION_LATEST']._serialized_end=1235
-  _globals['_PARTITIONOFFSET']._serialized_start=1256
-  _globals['_PARTITIONOFFSET']._serialized_end=1370
-  _globals['_RETRYPOLICY']._serialized_start=1373
-  _globals['_RETRYPOLICY']._serialized_end=1587
-  _globals['_SUBSCRIPTIONSTATUS']._serialized_start=1590
-  _globals['_SUBSCRIPTIONSTATUS']._serialized_end=1752
-  _globals['_PARTITIONLAG']._serialized_start=1755
-  _globals['_PARTITIONLAG']._serialized_end=1973
+  _globals['_SUBSCRIPTION']._serialized_end=959
+  _globals['_STARTPOSITION']._serialized_start=962
+  _globals['_STARTPOSITION']._serialized_end=1252
+  _globals['_STARTPOSITION_EARLIEST']._serialized_start=1213
+  _globals['_STARTPOSITION_EARLIEST']._serialized_end=1223
+  _globals['_STARTPOSITION_LATEST']._serialized_start=1225
+  _globals['_STARTPOSITION_LATEST']._serialized_end=1233
+  _globals['_PARTITIONOFFSET']._serialized_start=1254
+  _globals['_PARTITIONOFFSET']._serialized_end=1368
+  _globals['_RETRYPOLICY']._serialized_start=1371
+  _globals['_RETRYPOLICY']._serialized_end=1585
+  _globals['_SUBSCRIPTIONSTATUS']._serialized_start=1588
+  _globals['_SUBSCRIPTIONSTATUS']._serialized_end=1750
+  _globals['_PARTITIONLAG']._serialized_start=1753
+  _globals['_PARTITIONLAG']._serialized_end=1971
 # @@protoc_insertion_point(module_scope)

@@ -569,7 +569,7 @@ class Settle(_message.Message):
     SETTLEMENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def settlements(self) -> _containers.RepeatedCompositeFieldContainer[Global___Settlement]:
-        """1 to 1,000."""
+        """1 to 1,000, with at most 15,000 ranges together."""
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import dataclass
 from typing import Protocol
@@ -46,6 +47,20 @@ class _Sealed:
     published: Published
 
 
+class _Marking:
+    """Asks for a mark, and is told."""
+
+    __slots__ = ("done",)
+
+    def __init__(self) -> None:
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def settle(self) -> None:
+        """Tells whoever waits, if they still do."""
+        if not self.done.done():
+            self.done.set_result(None)
+
+
 class Appender:
     """The writing side of a partition.
 
@@ -61,7 +76,9 @@ class Appender:
         self._scheduling = scheduling
         self._clock = clock
         self._metrics = metrics
-        self._pump: Pump[Incoming] = Pump(self._write, f"bus {partition.log}", max_items=MAX_OPS, max_bytes=BATCH_BYTES)
+        self._pump: Pump[Incoming | _Marking] = Pump(
+            self._write, f"bus {partition.log}", max_items=MAX_OPS, max_bytes=BATCH_BYTES
+        )
         self._sealed: list[_Sealed] = []
         self._duplicates: list[tuple[Incoming, Published]] = []
         self._end = 0
@@ -69,6 +86,7 @@ class Appender:
         self._size = 0
         self._unmarked_frames = 0
         self._unmarked_bytes = 0
+        partition.mark = self.mark
 
     async def publish(self, incoming: Incoming) -> Published:
         """Has a frame stored behind the others, and returns where it went when it is durable.
@@ -84,6 +102,15 @@ class Appender:
         incoming.taken_ns = self._clock.time_ns()
         self._pump.put(incoming, len(incoming.data))
 
+    async def mark(self) -> None:
+        """Has it noted what is known of producers and ids: the frames until now are not needed for that any more.
+
+        If it cannot be written, that is logged.
+        """
+        marking = _Marking()
+        self._pump.put(marking, 0)
+        await marking.done
+
     async def idle(self) -> None:
         """Returns when everything that was handed over has been stored, or refused."""
         await self._pump.idle()
@@ -94,11 +121,16 @@ class Appender:
         if self._unmarked_frames:
             await self._mark()
 
-    async def _write(self, batch: list[Incoming]) -> None:
+    async def _write(self, batch: list[Incoming | _Marking]) -> None:
         partition = self._partition
         now = max(self._clock.time_ns(), partition.newest_ns)
         self._end, self._head, self._size = partition.end, partition.head, partition.size
         for incoming in batch:
+            if isinstance(incoming, _Marking):
+                await self._flush()
+                await self._mark()
+                incoming.settle()
+                continue
             try:
                 await self._admit(incoming, now)
             except Exception as error:  # noqa: BLE001  whatever it is belongs to the publisher
@@ -268,14 +300,16 @@ class Appender:
     async def _trim(self) -> None:
         partition = self._partition
         try:
-            await retain(partition, self._clock.time_ns())
+            await retain(partition, self._clock.time_ns(), self._mark)
         except SiraError as error:
             log.warning("%s: what is too much could not be taken out: %s", partition.log, error)
 
     async def _mark(self) -> None:
         partition = self._partition
+        if not self._unmarked_frames and partition.marks.frame == partition.live.next:
+            return
         try:
-            await partition.marks.save(partition.end, self._clock.time_ns())
+            await partition.marks.save(partition.end, partition.newest_ns, self._clock.time_ns())
         except SiraError as error:
             log.warning("%s: no mark could be written: %s", partition.log, error)
             return

@@ -65,7 +65,7 @@ async def compactable(partition: Partition, now_ns: int) -> bool:
         return False
     if held < MIN_RECORDS and live.size < MIN_BYTES:
         return False
-    end = await _end(partition, now_ns - settings.compaction.min_age_ns)
+    end = await _end(partition, now_ns - settings.compaction.min_age_ns, live.next)
     records = 0 if end is None else end.base - first
     size = live.size * records // max(held, 1)
     return size >= before and (records >= MIN_RECORDS or size >= MIN_BYTES)
@@ -85,10 +85,10 @@ async def compact(partition: Partition, store: StateStore, now_ns: int) -> None:
         await _Compaction(partition, store, now_ns).run()
 
 
-async def _end(partition: Partition, before_ns: int) -> Held | None:
-    """Returns the first frame that is not to be compacted; None if there is nothing before it."""
+async def _end(partition: Partition, before_ns: int, stop: int) -> Held | None:
+    """Returns the first frame that is not to be compacted, at most the one with a number; None if none is before it."""
     live = partition.live
-    last = live.next - 1
+    last = min(live.next - 1, stop)
     number = min(await live.find_time(before_ns), last)
     while frames := await live.read(number, max_frames=2):
         for held in frames:
@@ -122,7 +122,10 @@ class _Compaction:
     async def run(self) -> None:
         """Does it, unless there is nothing to do."""
         partition = self._partition
-        end = await _end(partition, self._now_ns - self._min_age_ns)
+        if partition.marks.frame < partition.live.next:
+            await partition.mark()
+        # What no mark knows of is needed to know of its producers and ids.
+        end = await _end(partition, self._now_ns - self._min_age_ns, partition.marks.frame)
         if end is None:
             return
         before = await self._store.get(names.compaction_key(partition.topic_uid, partition.number))

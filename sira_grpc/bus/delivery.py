@@ -152,9 +152,6 @@ class Deliveries(Protocol):
     def untake(self, consumer: int, first: int, end: int) -> None:
         """Undoes a take, as if it had never been. Of no effect for records that are not with this consumer."""
 
-    def held(self, consumer: int, first: int, end: int) -> list[tuple[int, int]]:
-        """Returns which of the records are with a consumer, as ranges, in order."""
-
     def ack(self, consumer: int, first: int, end: int) -> Outcome:
         """Settles records."""
 

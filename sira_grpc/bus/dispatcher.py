@@ -110,7 +110,8 @@ class Dispatcher:
         for place in range(len(consumers)):
             consumer = consumers[(self._turn + place) % len(consumers)]
             if consumer.ready and source.machine.ready(now, consumer.number):
-                delivered = await self._hand_over(source, consumer, now) or delivered
+                async with source.handing_over:
+                    delivered = await self._hand_over(source, consumer, now) or delivered
         return delivered
 
     async def _hand_over(self, source: Source, consumer: Consumer, now: float) -> bool:

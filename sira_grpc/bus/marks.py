@@ -26,10 +26,12 @@ class Marks:
 
     Attributes:
         on_saved: called when a mark was saved; must not block.
+        newest_ns: when the last frame that the last mark knows of was published, Unix nanoseconds; 0 if not known.
     """
 
     def __init__(self, logs: LogStore, name: str, producers: Producers, ids: RecordIds, live: Segment) -> None:
         self.on_saved: Callable[[], None] = lambda: None
+        self.newest_ns = 0
         self._logs = logs
         self._name = name
         self._producers = producers
@@ -72,12 +74,28 @@ class Marks:
         self._last = PartitionMark(frame=last.frame, offset=last.offset, bytes=last.bytes)
         return last
 
-    async def save(self, offset: int, now_ns: int) -> None:
+    @property
+    def frame(self) -> int:
+        """Number of the first frame that no mark knows of."""
+        return self._last.frame
+
+    @property
+    def offset(self) -> int:
+        """Offset of that frame's first record."""
+        return self._last.offset
+
+    @property
+    def unmarked(self) -> int:
+        """Bytes of the frames that no mark knows of."""
+        return self._live.total - self._last_total
+
+    async def save(self, offset: int, newest_ns: int, now_ns: int) -> None:
         """Writes a mark, and forgets those that are of no use any more.
 
         Args:
             offset: of the next record.
-            now_ns: the time, Unix nanoseconds.
+            newest_ns: when the last frame was published, Unix nanoseconds.
+            now_ns: the time, likewise.
 
         Raises:
             StoreUnavailable: it was not written. What it was to hold is kept for the next one.
@@ -95,6 +113,7 @@ class Marks:
             self._kept.extend((number + index, max(mark.id_times_ns, default=0)) for index, mark in enumerate(marks))
             self._last, self._last_number = last, number + len(marks) - 1
             self._last_total = self._live.total
+            self.newest_ns = newest_ns
             self.on_saved()
             await self._trim(now_ns)
 
@@ -105,7 +124,7 @@ class Marks:
             StoreUnavailable: it was not noted; the partition may take itself for larger than it is when it is opened.
         """
         async with self._turn:
-            size = max(0, self._live.size - (self._live.total - self._last_total))
+            size = max(0, self._live.size - self.unmarked)
             if size == self._last.bytes:
                 return
             smaller = PartitionMark(frame=self._last.frame, offset=self._last.offset, bytes=size)

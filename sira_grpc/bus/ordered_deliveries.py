@@ -136,10 +136,6 @@ class OrderedDeliveries:
             if record.lease is not None:
                 self._give_back(record)
 
-    def held(self, consumer: int, first: int, end: int) -> list[tuple[int, int]]:
-        """See Deliveries."""
-        return runs(record.offset for record in self._held(consumer, first, end, Outcome()))
-
     def ack(self, consumer: int, first: int, end: int) -> Outcome:
         """See Deliveries."""
         outcome = Outcome()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from sira.bus.internal.v1.compaction_record_pb2 import CompactionRecord
@@ -16,11 +17,13 @@ from sira_grpc.bus.record_ids import RecordIds
 from sira_grpc.bus.segment import Segment
 from sira_grpc.bus.settings import TopicSettings
 from sira_grpc.bus.stored import CorruptFrame, Held, link, open_stored
-from sira_grpc.errors import StoreCorrupt
+from sira_grpc.errors import StoreCorrupt, StoreUnavailable
 from sira_grpc.store.api import LogStore
 
 SKIPPED_WHEN_LOST = 10_000
 """Offsets that are passed over when the last frame cannot be read: as many as it may have had records."""
+
+log = logging.getLogger(__name__)
 
 
 class Oldest(NamedTuple):
@@ -48,6 +51,7 @@ class Partition:
         trimming: held while frames are taken away.
         compacting: held by whoever makes another `compacted`.
         closed: nothing must be written to its logs any more.
+        mark: has it noted what is known of producers and ids, or logs why not.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class Partition:
         self.trimming = asyncio.Lock()
         self.compacting = asyncio.Lock()
         self.closed = False
+        self.mark: Callable[[], Awaitable[None]] = self._mark
         self._recent = RecentFrames(budget)
 
     async def open(self, compaction: CompactionRecord | None) -> None:
@@ -139,6 +144,13 @@ class Partition:
         self.first = min(frames[0].base, self.end) if frames else self.end
         if frames:
             self.oldest = Oldest(frames[0].publish_ns, frames[0].size, frames[0].count)
+
+    async def _mark(self) -> None:
+        """For as long as nothing is appended."""
+        try:
+            await self.marks.save(self.end, self.newest_ns, self.newest_ns)
+        except StoreUnavailable as error:
+            log.warning("%s: no mark could be written: %s", self.log, error)
 
     def appended(self, frames: list[Held], head: bytes) -> None:
         """Notes frames that have been stored behind the others, and tells who listens."""

@@ -115,11 +115,6 @@ class QueueDeliveries:
         """See Deliveries."""
         self._undo(self._release(consumer, first, end, Outcome()))
 
-    def held(self, consumer: int, first: int, end: int) -> list[tuple[int, int]]:
-        """See Deliveries."""
-        leases = self._leases.get(consumer)
-        return [(start, stop) for start, stop, _ in leases.within(first, end)] if leases is not None else []
-
     def ack(self, consumer: int, first: int, end: int) -> Outcome:
         """See Deliveries."""
         outcome = Outcome()

@@ -55,22 +55,6 @@ class RangeMap(Generic[V]):
         firsts.insert(at, first)
         cells[first] = (end, value)
 
-    def within(self, first: int, end: int) -> list[tuple[int, int, V]]:
-        """Returns what there is in [first, end), in order."""
-        pieces: list[tuple[int, int, V]] = []
-        for at in range(self._at_or_after(first), len(self._firsts)):
-            start = self._firsts[at]
-            if start >= end:
-                break
-            stop, value = self._cells[start]
-            pieces.append((max(start, first), min(stop, end), value))
-        return pieces
-
-    def _at_or_after(self, number: int) -> int:
-        """Returns which range is the first that holds a number, or one above it."""
-        at = bisect_right(self._firsts, number) - 1
-        return at if at >= 0 and self._cells[self._firsts[at]][0] > number else at + 1
-
     def cut(self, first: int, end: int, limit: int = UNLIMITED) -> list[tuple[int, int, V]]:
         """Takes out what there is in [first, end), the lowest first, `limit` integers at most, and returns it in order.
 
@@ -79,7 +63,9 @@ class RangeMap(Generic[V]):
         if first >= end:
             return []
         firsts, cells = self._firsts, self._cells
-        low = self._at_or_after(first)
+        low = bisect_right(firsts, first) - 1
+        if low < 0 or cells[firsts[low]][0] <= first:
+            low += 1
         pieces: list[tuple[int, int, V]] = []
         kept: list[int] = []
         left, high = limit, low

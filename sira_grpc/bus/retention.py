@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from sira_grpc.bus.partition import Oldest, Partition
@@ -67,17 +68,29 @@ def overfull(partition: Partition) -> bool:
     )
 
 
-async def retain(partition: Partition, now_ns: int) -> None:
+async def retain(partition: Partition, now_ns: int, mark: Callable[[], Awaitable[None]] | None = None) -> None:
     """Takes out what is to go, in whole frames from the oldest on.
 
-    Nobody can read it from here on. The last frame stays in the log, which goes on from it, but cannot be read either.
+    Nobody can read it from here on. The last frame stays in the log, which goes on from it, but cannot be read either;
+    so do frames that are needed to know of their producers and ids: those that no mark knows of.
+
+    Args:
+        partition: what it is taken out of.
+        now_ns: the time, Unix nanoseconds.
+        mark: in place of the partition's own.
 
     Raises:
         StoreUnavailable: the partition cannot be read now.
     """
+    if not overdue(partition, now_ns) or partition.closed:
+        return
+    marks = partition.marks
+    limits = _Limits.of(partition.settings, now_ns)
+    if limits.exceeded(marks.newest_ns, marks.unmarked, partition.end - marks.offset):
+        await (mark or partition.mark)()  # more than the last one knows of is to go
     async with partition.trimming:
         if overdue(partition, now_ns) and not partition.closed:
-            await _Walk(partition, _Limits.of(partition.settings, now_ns)).run()
+            await _Walk(partition, limits).run()
 
 
 class _Cut:
@@ -133,7 +146,7 @@ class _Walk:
             size=-1 if max_bytes is None else self._left_bytes - max_bytes,
             offset=partition.first if max_records is None else max(partition.first, partition.end - max_records),
         )
-        if place is not None and place.number > cut.number:
+        if place is not None and cut.number < place.number <= partition.marks.frame:
             cut.number, cut.size = place.number, place.size
             self._first = max(self._first, place.offset)
             self._left_bytes -= place.size
@@ -161,7 +174,9 @@ class _Walk:
         if held.end > self._partition.first:
             self._left_records -= held.count
         self._first = max(self._first, held.end)
-        if cut.segment is self._partition.live and held.number == cut.segment.next - 1:
+        if cut.segment is self._partition.live and held.number >= min(
+            cut.segment.next - 1, self._partition.marks.frame
+        ):
             return
         cut.number = held.number + 1
         cut.size += held.size

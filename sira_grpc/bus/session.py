@@ -80,7 +80,7 @@ class Session:
         for settlement in settle.settlements:
             for start in range(0, len(settlement.ranges), RANGES_AT_ONCE):
                 ranges = settlement.ranges[start : start + RANGES_AT_ONCE]
-                waiting += self._settle_some(settlement, ranges, settled)
+                waiting += await self._settle_some(settlement, ranges, settled)
                 await self._pause(len(ranges))
         self._active.wake()
         size = settled.ByteSize()
@@ -100,14 +100,15 @@ class Session:
             self._done_at_once = 0
             await asyncio.sleep(0)
 
-    def _settle_some(
+    async def _settle_some(
         self, settlement: Settlement, ranges: Sequence[OffsetRange], settled: Settled
     ) -> list[asyncio.Future[None]]:
         source = self._active.sources.get((settlement.topic, settlement.partition))
         if source is None:  # the topic was deleted
             settled.stale.extend(_stale(settlement, ranges))
             return []
-        outcome = self._carry_out(source, settlement, ranges)
+        async with source.handing_over:
+            outcome = self._carry_out(source, settlement, ranges)
         stale = [OffsetRange(first=first, end=end) for first, end in outcome.stale]
         settled.stale.extend(_stale(settlement, stale))
         if source.partition.settings.in_memory:

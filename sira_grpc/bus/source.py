@@ -36,6 +36,8 @@ class Source:
     Attributes:
         machine: where each record is. Replaced by a seek.
         settlements: what is durable of it.
+        handing_over: held while records are taken for a consumer, read and sent. What consumers say of records waits
+            for it: nothing that was taken before must come after the answer.
         burying: held while dead letters are written, and while the machine is replaced.
         unnoted: numbers from which on there are dead letters of it that settlements do not know of yet.
         lost: records that retention took before they were settled.
@@ -54,6 +56,7 @@ class Source:
         self._settings = settings
         self._clock = clock
         self._rng = rng
+        self.handing_over = asyncio.Lock()
         self.burying = asyncio.Lock()
         self.unnoted: list[int] = []
         self.lost = 0
@@ -188,10 +191,8 @@ class Source:
                 position = min(held.end, taken.end)
                 _pack(parcels, held, taken.attempt, start, position)
         for parcel in parcels:
-            # What came back is taken in the order in which it came due. And what was read for took time, in which the
-            # consumer may have given some of it back: sent now, it would overtake what it follows.
-            parcel.spans = [span for taken in sorted(parcel.spans) for span in machine.held(consumer, *taken)]
-        return [parcel for parcel in parcels if parcel.spans], outcome
+            parcel.spans.sort()  # what came back is taken in the order in which it came due
+        return parcels, outcome
 
     def left_out(self, held: Held) -> Sequence[int]:
         """Returns the places of the records in a frame that must not be delivered any more."""

@@ -168,13 +168,15 @@ class BusKernel:
 
 
 @asynccontextmanager
-async def running(folder: Path, *, environment: dict[str, str] | None = None) -> AsyncIterator[BusKernel]:
-    """Has a kernel for the length of the block, at a port that the system chooses."""
-    arguments = ("dev", "-o", "json", "--listen", "127.0.0.1:0", "--data-dir", str(folder))
+async def running(
+    folder: Path, *, address: str = "127.0.0.1:0", environment: dict[str, str] | None = None
+) -> AsyncIterator[BusKernel]:
+    """Has a kernel for the length of the block, at a port that the system chooses, or at an address."""
+    arguments = ("dev", "-o", "json", "--listen", address, "--data-dir", str(folder))
     with SiraProcess(*arguments, environment={"SIRA_LOG_LEVEL": "error", **(environment or {})}) as process:
-        address = (await asyncio.to_thread(process.json))["addresses"][0]
-        async with aio.insecure_channel(address, options=OPTIONS) as channel:
-            yield BusKernel(process, address, channel)
+        (chosen,) = (await asyncio.to_thread(process.json))["addresses"]
+        async with aio.insecure_channel(chosen, options=OPTIONS) as channel:
+            yield BusKernel(process, chosen, channel)
 
 
 async def ended(call: Any) -> aio.AioRpcError:

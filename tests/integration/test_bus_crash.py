@@ -6,18 +6,23 @@ import asyncio
 import os
 import random
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sira_client import Settings, connect_insecure
 
+from tests.integration.bus_client_load import SUBSCRIPTION, TOPIC, ClientLoad
 from tests.integration.bus_dead_loads import DeadLetters, Redrives
 from tests.integration.bus_deletion_load import Deletions, check_leftovers, trash
 from tests.integration.bus_kernel import running
 from tests.integration.bus_ledger import Findings
 from tests.integration.bus_life import Fuse, Life
-from tests.integration.bus_loads import Load, Schedules, Streams
+from tests.integration.bus_loads import ORDERED, Load, Schedules, Streams, retry
 
+CLIENT_RECORDS = 2000
+CLIENT_KILLS = 4
 KILLS = int(os.environ.get("SIRA_KILLS", "15"))
 LIFE_SECONDS = 60
 """After which a test gives up on one life of a kernel."""
@@ -77,3 +82,28 @@ async def test_no_kill_loses_repeats_or_reorders_anything(tmp_path: Path, seed: 
     await last_life(tmp_path, KILLS, loads)
     print(f"seed {seed}: {dict(findings.counts)}")
     findings.check()
+
+
+async def test_the_client_goes_on_through_kills(tmp_path: Path) -> None:
+    async with asyncio.timeout(LIFE_SECONDS), AsyncExitStack() as stack:
+        async with running(tmp_path) as kernel:
+            address = kernel.address
+            await kernel.create_topic(TOPIC, partitions=2)
+            await kernel.create_subscription(SUBSCRIPTION, TOPIC, mode=ORDERED, retry=retry(1000))
+        client = await stack.enter_async_context(connect_insecure(address, settings=Settings(longest_backoff=0.2)))
+        load = ClientLoad(client, CLIENT_RECORDS)
+        going_on = asyncio.create_task(load.run())
+        for kills in range(1, CLIENT_KILLS + 2):
+            async with running(tmp_path, address=address) as kernel:
+                if kills > CLIENT_KILLS:
+                    await going_on
+                while len(load.processed) < kills * CLIENT_RECORDS // (CLIENT_KILLS + 1):
+                    await load.news()
+                kernel.kill()
+    places = {(ack.partition, ack.offset) for ack in load.acks}
+    assert len(places) == len(load.acks) == CLIENT_RECORDS
+    assert {ack.durability for ack in load.acks} == {"disk"}
+    assert sorted(number for _, _, number in load.tailed) == list(range(CLIENT_RECORDS))
+    assert {(partition, offset) for partition, offset, _ in load.tailed} == places
+    assert sorted(load.processed) == list(range(CLIENT_RECORDS))
+    assert not load.reordered

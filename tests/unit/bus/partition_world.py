@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class TouchyLogs:
     Attributes:
         failures: what the next appends raise; None where one succeeds.
         failing: logs that cannot be written: neither appended to, nor trimmed, nor deleted.
+        unreadable: logs that cannot be read.
         damaged: frames that the store finds damaged, by log and number.
         flipped: frames that are read with one bit changed, which the store does not find.
         appended: the log of each append.
@@ -52,6 +53,7 @@ class TouchyLogs:
         self._logs = logs
         self.failures: list[Exception | None] = []
         self.failing: set[str] = set()
+        self.unreadable: set[str] = set()
         self.damaged: set[tuple[str, int]] = set()
         self.flipped: set[tuple[str, int]] = set()
         self.appended: list[str] = []
@@ -59,6 +61,14 @@ class TouchyLogs:
         self._gate = asyncio.Event()
         self._gate.set()
         self._arrived = asyncio.Event()
+        self._asked = asyncio.Event()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Returns when something is so; looks whenever the logs are asked for anything."""
+        async with asyncio.timeout(30):
+            while not condition():
+                self._asked.clear()
+                await self._asked.wait()
 
     def shut(self) -> None:
         """Holds up appends from here on."""
@@ -84,6 +94,9 @@ class TouchyLogs:
         return await self._logs.append(partition, frames)
 
     async def read(self, partition: str, offset: int, *, max_frames: int, max_bytes: int) -> Sequence[StoreFrame]:
+        self._asked.set()
+        if partition in self.unreadable:
+            raise StoreUnavailable(f"{partition} cannot be read")
         frames = await self._logs.read(partition, offset, max_frames=max_frames, max_bytes=max_bytes)
         self.read_frames[partition] = self.read_frames.get(partition, 0) + len(frames)
         for frame in frames:
@@ -100,6 +113,7 @@ class TouchyLogs:
         return await self._logs.range(partition)
 
     async def trim(self, partition: str, before: int) -> None:
+        self._asked.set()
         if partition in self.failing:
             raise StoreUnavailable(f"{partition} cannot be written")
         await self._logs.trim(partition, before)

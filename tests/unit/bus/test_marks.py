@@ -49,11 +49,11 @@ async def test_a_mark_has_producers_ids_and_where_it_is() -> None:
     world.frames(3)
     world.producers.note("p", 1, 2, 0, 0)
     world.ids.note(["a"], [0], 0)
-    await world.marks.save(3, 0)
+    await world.marks.save(3, 0, 0)
     world.frames(1)
     world.ids.note(["b"], [3], NANOS)
     world.producers.note("p", 3, 1, 3, 0)
-    await world.marks.save(4, NANOS)
+    await world.marks.save(4, 0, NANOS)
     assert await world.reload() == (4, 4, 40)
     assert world.producers.next_sequence("p") == 4
     assert [world.ids.find(name, 2 * NANOS) for name in "ab"] == [0, 3]
@@ -65,7 +65,7 @@ async def test_many_ids_take_several_marks(monkeypatch: pytest.MonkeyPatch) -> N
     world.frames(1)
     world.producers.note("p", 1, 5, 0, 0)
     world.ids.note(list("abcde"), list(range(5)), 0)
-    await world.marks.save(5, 0)
+    await world.marks.save(5, 0, 0)
     assert (await world.logs.range("marks")).next == 3
     assert await world.reload() == (1, 5, 10)
     assert [world.ids.find(name, 0) for name in "abcde"] == list(range(5))
@@ -77,7 +77,7 @@ async def test_marks_that_are_of_no_use_any_more_go() -> None:
     for second in range(0, 300, 50):
         world.frames(1)
         world.ids.note([str(second)], [second], second * NANOS)
-        await world.marks.save(second, second * NANOS)
+        await world.marks.save(second, 0, second * NANOS)
     held = await world.logs.range("marks")
     assert (held.first, held.next) == (3, 6), "the last, and those with ids that are remembered"
     await world.reload()
@@ -91,10 +91,10 @@ async def test_what_could_not_be_saved_is_in_the_next_one() -> None:
     world.ids.note(["a"], [0], 0)
     world.logs.failures = [StoreUnavailable("full")]
     with pytest.raises(StoreUnavailable):
-        await world.marks.save(1, 0)
+        await world.marks.save(1, 0, 0)
     assert not told
     world.ids.note(["b"], [1], 0)
-    await world.marks.save(2, 0)
+    await world.marks.save(2, 0, 0)
     assert told == ["saved"]
     await world.reload()
     assert [world.ids.find(name, 0) for name in "ab"] == [0, 1]
@@ -104,7 +104,7 @@ async def test_a_log_that_has_shrunk_is_as_large_as_it_is() -> None:
     world = World()
     world.producers.note("p", 1, 2, 0, 0)
     world.frames(5)
-    await world.marks.save(5, 0)
+    await world.marks.save(5, 0, 0)
     world.frames(2)
     await world.live.trim(3, 30)
     await world.marks.shrink()
@@ -117,7 +117,7 @@ async def test_a_shrunk_log_keeps_the_mark_with_the_producers() -> None:
     world = World()
     world.producers.note("p", 1, 2, 0, 0)
     world.frames(5)
-    await world.marks.save(5, 0)
+    await world.marks.save(5, 0, 0)
     for number in range(1, 4):
         await world.live.trim(number, 10)
         await world.marks.shrink()
@@ -129,7 +129,7 @@ async def test_a_shrunk_log_keeps_the_mark_with_the_producers() -> None:
     await world.live.trim(4, 10)
     with pytest.raises(StoreUnavailable):
         await world.marks.shrink()
-    await world.marks.save(6, 1000 * NANOS)
+    await world.marks.save(6, 0, 1000 * NANOS)
     held = await world.logs.range("marks")
     assert (held.first, held.next) == (4, 5)
 
@@ -139,7 +139,7 @@ async def test_none_counts_if_one_is_damaged(bad: bytes | None) -> None:
     world = World()
     world.frames(2)
     world.producers.note("p", 1, 2, 0, 0)
-    await world.marks.save(2, 0)
+    await world.marks.save(2, 0, 0)
     if bad is None:
         world.logs.damaged = {("marks", 0)}
     else:

@@ -44,7 +44,7 @@ def _by_bytes(
     start = size = 0
     for index, payload in enumerate(payloads):
         own = len(payload) + (len(keys[index]) if keys else 0) + (len(ids[index]) if ids else 0)
-        if size and size + own > most:
+        if index > start and size + own > most:
             yield payloads[start:index], keys and keys[start:index], ids and ids[start:index]
             start, size = index, 0
         size += own

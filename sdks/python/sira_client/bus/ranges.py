@@ -20,14 +20,15 @@ class Ranges:
         """How many ranges there are, at most."""
         return len(self._starts)
 
-    def add(self, first: int, end: int) -> None:
-        """Adds the offsets from first to before end."""
+    def add(self, first: int, end: int) -> int:
+        """Adds the offsets from first to before end. Returns how many ranges there are more: 0 or 1."""
         ends = self._ends
         if ends and ends[-1] == first:
             ends[-1] = end
-        else:
-            self._starts.append(first)
-            ends.append(end)
+            return 0
+        self._starts.append(first)
+        ends.append(end)
+        return 1
 
     def merged(self) -> list[OffsetRange]:
         """The ranges in order. Those that touch are one."""

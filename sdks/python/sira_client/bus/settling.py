@@ -60,8 +60,7 @@ class Round:
         if ranges is None:
             ranges = self._acks[topic, partition] = Ranges()
             self._entries.append((topic, partition, ranges, Ack()))
-        ranges.add(first, end)
-        self._added += 1
+        self._added += ranges.add(first, end)
 
     def add(self, topic: str, partition: int, ranges: Ranges, outcome: _Outcome) -> None:
         """Adds another outcome. Acks that come after it are carried out after it."""

@@ -51,6 +51,11 @@ class KnownSubscription:
     def ordered(self) -> bool:
         return self.subscription.mode == SubscriptionMode.SUBSCRIPTION_MODE_ORDERED
 
+    def lose(self, offset: int) -> None:
+        """Takes a record away from whoever has it, for good: another one has acknowledged it."""
+        del self.outstanding["orders", 0, offset]
+        self.acked.add(("orders", 0, offset))
+
     async def due(self) -> None:
         self.waiting.clear()
         await self.kernel.notify()

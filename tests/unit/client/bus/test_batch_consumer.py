@@ -109,7 +109,7 @@ async def test_settling_by_hand(double: BusDouble, bus: Bus, partition: Partitio
         assert len(billing.terminated) == 11
         assert await fourth.extend(60)
         assert {offset for _, _, offset in billing.extended} == set(range(30, 40))
-        del billing.outstanding["orders", 0, 35]
+        billing.lose(35)
         assert not await fourth.ack()
         with pytest.raises(ValueError, match="delay"):
             await second.nak(delay=-1)

@@ -166,7 +166,7 @@ async def test_what_is_not_with_the_consumer_any_more_does_not_count(
     async with bus.subscribe("billing") as records:
         found = aiter(records)
         first, second = await anext(found), await anext(found)
-        del billing.outstanding["orders", 0, 0]
+        billing.lose(0)
         assert [await first.ack(), await second.ack()] == [False, True]
 
 
@@ -294,8 +294,7 @@ async def test_what_is_taken_away_while_it_waits_is_not_handed_out(
     async with bus.subscribe("slow", prefetch_records=4) as records:
         found = aiter(records)
         await anext(found)
-        del billing.outstanding["orders", 0, 1]
-        billing.acked.add(("orders", 0, 1))  # by somebody else
+        billing.lose(1)
         await double.until(lambda: ("orders", 0, 2) in billing.extended)
         (stream,) = double.consumers.streams
         count = len(asked(stream, "settle"))

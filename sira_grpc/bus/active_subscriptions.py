@@ -47,7 +47,7 @@ class ActiveSubscriptions:
         self._rng = rng
         self._metrics = metrics
         self._tasks: dict[str, asyncio.Task[ActiveSubscription]] = {}
-        self._closing: dict[asyncio.Task[None], str] = {}
+        self._closing: set[asyncio.Task[None]] = set()
         hooks = view.hooks
         hooks.subscription_written.append(self._written)
         hooks.subscription_gone.append(self._gone)
@@ -96,8 +96,8 @@ class ActiveSubscriptions:
         task = self._tasks.pop(entry.uid, None)
         if task is not None:
             closing = asyncio.create_task(self._close(task), name=f"bus close {entry.name}")
-            self._closing[closing] = entry.uid
-            closing.add_done_callback(self._closing.pop)
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
     @staticmethod
     async def _close(task: asyncio.Task[ActiveSubscription]) -> None:
@@ -114,11 +114,12 @@ class ActiveSubscriptions:
 
     async def released(self, uid: str) -> None:
         """Returns once nothing is written any more to the logs of a subscription or topic that is gone."""
-        await asyncio.gather(*(task for task, closing in self._closing.items() if closing == uid))
         for task in tuple(self._tasks.values()):
             (outcome,) = await asyncio.gather(task, return_exceptions=True)
             if isinstance(outcome, ActiveSubscription):
                 await outcome.release(uid)
+        # One that was deleted meanwhile, or shortly before, may still have settled something in a topic that is gone.
+        await asyncio.gather(*self._closing, return_exceptions=True)
 
     async def close(self) -> None:
         """Ends all of them: what was settled is durable when this returns."""

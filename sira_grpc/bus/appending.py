@@ -17,7 +17,7 @@ from sira_grpc.bus.partition import Partition
 from sira_grpc.bus.producers import SCHEDULED
 from sira_grpc.bus.pump import Pump
 from sira_grpc.bus.retention import overfull, retain
-from sira_grpc.bus.stored import Held, expires_ns, link
+from sira_grpc.bus.stored import Held, check_size, expires_ns, link
 from sira_grpc.clock import Clock
 from sira_grpc.errors import FieldViolation, InvalidField, SiraError, TopicFull
 from sira_grpc.store.api import MAX_OPS
@@ -246,6 +246,7 @@ class Appender:
             frame=incoming.data,
         )
         data = stored.SerializeToString()
+        check_size(data)
         self._note(incoming, self._end, now)
         self._sealed.append(_Sealed(incoming, stored, data, published))
         self._head = link(data)

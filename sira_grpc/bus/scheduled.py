@@ -112,7 +112,7 @@ class Scheduled:
         """Stores a frame durably; those of its records that are due at once follow soon.
 
         Raises:
-            InvalidField: it could not be taken apart when the time of some of its records has come.
+            InvalidField: it is too large, or could not be taken apart when the time of some of its records has come.
             StoreUnavailable: it was not stored.
         """
         await _check_payloads(incoming)

@@ -17,6 +17,7 @@ from sira_grpc.bus.due_queue import Due
 from sira_grpc.bus.incoming import Incoming
 from sira_grpc.bus.log_reading import read_log
 from sira_grpc.bus.span_blocks import SpanBlocks
+from sira_grpc.bus.stored import check_size
 from sira_grpc.errors import StoreCorrupt
 from sira_grpc.store.api import LogStore
 
@@ -91,6 +92,7 @@ class ScheduledFrames:
         """Stores a frame durably, and returns it as it is stored.
 
         Raises:
+            InvalidField: it is too large.
             StoreUnavailable: it was not stored.
         """
         frame = incoming.frame
@@ -105,7 +107,9 @@ class ScheduledFrames:
             sent=incoming.sent if incoming.sent != frame.count else 0,
             frame=incoming.data,
         )
-        number = await self._logs.append(self._name, [scheduled.SerializeToString()])
+        data = scheduled.SerializeToString()
+        check_size(data)
+        number = await self._logs.append(self._name, [data])
         self._note(number, scheduled)
         return scheduled
 

@@ -73,6 +73,7 @@ class Settlements:
         self._steps = 0
         self._dead_letters = 0
         self._unsaved: list[_Step] = []
+        self._closed = False
         self._pump: Pump[_Step] = Pump(self._write, f"bus {name}", max_items=BATCH_STEPS, max_bytes=BATCH_BYTES)
 
     async def load(self) -> Recovered:
@@ -111,11 +112,15 @@ class Settlements:
         return self._put(_Step((), (), dead_letters, restart=True))
 
     def _put(self, step: _Step) -> asyncio.Future[None]:
+        if self._closed:
+            step.done.set_result(None)
+            return step.done
         self._pump.put(step, STEP_BYTES + 16 * (len(step.settled) + len(step.retries)))
         return step.done
 
     async def close(self) -> None:
-        """Finishes what was noted."""
+        """Finishes what was noted. What is noted after this is not written: the log may be deleted by then."""
+        self._closed = True
         await self._pump.idle()
 
     async def _write(self, steps: list[_Step]) -> None:

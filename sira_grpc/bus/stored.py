@@ -9,6 +9,9 @@ from google.protobuf.message import DecodeError
 from sira.bus.internal.v1.stored_frame_pb2 import Span, StoredFrame
 from sira_client.frames import FrameReader, checksum
 
+from sira_grpc.errors import FieldViolation, InvalidField
+from sira_grpc.store.api import MAX_FRAME_BYTES
+
 HASH_BYTES = 32
 
 
@@ -93,6 +96,16 @@ def expires_ns(publish_ns: int, ttls_ms: Sequence[int]) -> int:
     """Returns when the first of the records with these TTLs expires, Unix nanoseconds; 0 if none does."""
     shortest = min((ttl for ttl in ttls_ms if ttl), default=0)
     return publish_ns + shortest * 1_000_000 if shortest else 0
+
+
+def check_size(data: bytes) -> None:
+    """Checks that a frame, as it is to be stored, is one that the store takes.
+
+    Raises:
+        InvalidField: it is too large.
+    """
+    if len(data) > MAX_FRAME_BYTES:
+        raise InvalidField([FieldViolation("frame", f"must be at most {MAX_FRAME_BYTES:,} bytes as it is stored")])
 
 
 def open_stored(number: int, data: bytes) -> tuple[Held, StoredFrame]:

@@ -47,11 +47,12 @@ def subscription_name(subscription: str) -> str:
 
 @dataclass(frozen=True)
 class BusKernel:
-    """A kernel that runs, and a connection to it."""
+    """A kernel that runs, and a connection to it. `seconds_to_start` is what it took until it was ready."""
 
     process: SiraProcess
     address: str
     channel: aio.Channel
+    seconds_to_start: float
 
     @property
     def pid(self) -> int:
@@ -98,10 +99,25 @@ class BusKernel:
         answer: topic_pb.GetTopicResponse = await self.topics.GetTopic(request, timeout=CALL_SECONDS)
         return answer.topic
 
+    async def topic_names(self) -> list[str]:
+        """Returns the short names of all topics, of which there are few."""
+        request = topic_pb.ListTopicsRequest(parent=NAMESPACE, page_size=1000)
+        page = await self.topics.ListTopics(request, timeout=CALL_SECONDS)
+        return [topic.name.rpartition("/")[2] for topic in page.topics]
+
     async def delete_topic(self, topic: str) -> None:
         """Deletes a topic with its records."""
         request = topic_pb.DeleteTopicRequest(name=topic_name(topic), force=True)
         await self.topics.DeleteTopic(request, timeout=CALL_SECONDS)
+
+    async def damages(self, topic: str) -> list[str]:
+        """Has everything that a topic holds read and checked, and returns what is wrong with it."""
+        request = topic_pb.VerifyTopicRequest(name=topic_name(topic))
+        return [
+            f"{answer.partition}/{damage.offset}: {damage.description}"
+            async for answer in self.topics.VerifyTopic(request, timeout=CALL_SECONDS)
+            for damage in answer.damages
+        ]
 
     async def publish(self, topic: str, records: Sequence[Record], partition: int = 0) -> PublishResponse:
         """Publishes records to a partition."""
@@ -172,11 +188,22 @@ async def running(
     folder: Path, *, address: str = "127.0.0.1:0", environment: dict[str, str] | None = None
 ) -> AsyncIterator[BusKernel]:
     """Has a kernel for the length of the block, at a port that the system chooses, or at an address."""
-    arguments = ("dev", "-o", "json", "--listen", address, "--data-dir", str(folder))
-    with SiraProcess(*arguments, environment={"SIRA_LOG_LEVEL": "error", **(environment or {})}) as process:
-        (chosen,) = (await asyncio.to_thread(process.json))["addresses"]
+    with _start(folder, address, environment or {}) as process:
+        ready = await asyncio.to_thread(process.json)
+        (chosen,) = ready["addresses"]
         async with aio.insecure_channel(chosen, options=OPTIONS) as channel:
-            yield BusKernel(process, chosen, channel)
+            yield BusKernel(process, chosen, channel, ready["secondsToStart"])
+
+
+async def kill_while_starting(folder: Path, seconds: float) -> None:
+    """Starts a kernel and kills it so many seconds later, ready or not."""
+    with _start(folder, "127.0.0.1:0", {}):
+        await asyncio.sleep(seconds)
+
+
+def _start(folder: Path, address: str, environment: dict[str, str]) -> SiraProcess:
+    arguments = ("dev", "-o", "json", "--listen", address, "--data-dir", str(folder))
+    return SiraProcess(*arguments, environment={"SIRA_LOG_LEVEL": "error", **environment})
 
 
 async def ended(call: Any) -> aio.AioRpcError:

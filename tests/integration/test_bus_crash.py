@@ -1,4 +1,7 @@
-"""A kernel is killed, again and again, under publishing and consuming: a checker knows every record."""
+"""A kernel is killed, again and again, under publishing and consuming: a checker knows every record.
+
+SIRA_KILLS says how often, for a long run: `SIRA_KILLS=200 pytest -s tests/integration/test_bus_crash.py`.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,13 @@ from sira_client import Settings, connect_insecure
 from tests.integration.bus_client_load import SUBSCRIPTION, TOPIC, ClientLoad
 from tests.integration.bus_dead_loads import DeadLetters, Redrives
 from tests.integration.bus_deletion_load import Deletions, check_leftovers, trash
-from tests.integration.bus_kernel import running
+from tests.integration.bus_kernel import kill_while_starting, running
 from tests.integration.bus_ledger import Findings
 from tests.integration.bus_life import Fuse, Life
 from tests.integration.bus_loads import ORDERED, Load, Schedules, Streams, retry
 
+STILLBORN = 0.2
+"""How often a kernel is killed while it starts, too."""
 CLIENT_RECORDS = 2000
 CLIENT_KILLS = 4
 KILLS = int(os.environ.get("SIRA_KILLS", "15"))
@@ -65,6 +70,8 @@ async def last_life(folder: Path, number: int, loads: Sequence[Load]) -> None:
         assert [error for error in outcomes if not isinstance(error, asyncio.CancelledError | None)] == []
         for load in loads:
             await load.check(kernel)
+        for topic in await kernel.topic_names():
+            assert await kernel.damages(topic) == []
         while await asyncio.to_thread(trash, folder):
             pass  # the janitor is at it
     await check_leftovers(folder)
@@ -77,7 +84,10 @@ async def test_no_kill_loses_repeats_or_reorders_anything(tmp_path: Path, seed: 
     loads: list[Load] = [load(rng, findings) for load in (Streams, Schedules, DeadLetters, Redrives, Deletions)]
     kinds = {kind: count for load in loads for kind, count in load.kinds.items()}
     for number in range(KILLS):
-        await live(tmp_path, number, loads, Fuse.random(rng, kinds))
+        life = await live(tmp_path, number, loads, Fuse.random(rng, kinds))
+        if rng.random() < STILLBORN:
+            await kill_while_starting(tmp_path, life.kernel.seconds_to_start * rng.uniform(0.5, 1.2))
+            findings.counts["kills at the start"] += 1
         findings.counts["kills"] += 1
     await last_life(tmp_path, KILLS, loads)
     print(f"seed {seed}: {dict(findings.counts)}")

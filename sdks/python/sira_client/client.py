@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from math import inf
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import grpc
 from sira.identity.v1.authority_service_pb2_grpc import AuthorityServiceStub
@@ -29,6 +29,7 @@ from sira_client.dialing import ENDPOINT, KERNEL, Security, dialer
 from sira_client.identity import IdentitySource
 from sira_client.link import KernelChannel, Link
 from sira_client.names import DEFAULT_NAMESPACE, derived_id, endpoint_name, service_name
+from sira_client.owned import Owned
 from sira_client.registration import Registration, Terms
 from sira_client.routing import RetryPolicy
 from sira_client.settings import Settings
@@ -43,17 +44,6 @@ if TYPE_CHECKING:  # these are only in the stubs
     from sira.registry.v1.resolver_service_pb2_grpc import ResolverServiceAsyncStub
 
     from sira_client.bus import Bus
-
-
-class Owned(Protocol):
-    """What is closed with the client at the latest."""
-
-    @property
-    def closed(self) -> bool:
-        """Whether it has ended."""
-
-    async def close(self) -> None:
-        """Ends it in good order. More than once is as good as once."""
 
 
 T = TypeVar("T", bound=Owned)

@@ -190,6 +190,18 @@ async def test_payloads_that_cannot_be_taken_apart_are_refused(partition_world: 
     assert await world.payloads() == ["a"]
 
 
+async def test_a_frame_that_is_too_large_for_the_store_takes_no_other_with_it(partition_world: PartitionWorld) -> None:
+    world = partition_world
+    large = [record("x" * (1 << 20)) for _ in range(4)]
+    later = record("y", deliver_at_ns=world.clock.time_ns() + 1)
+    outcomes = await asyncio.gather(
+        world.publish(record("a")), world.publish(*large), world.publish(*large, later), world.publish(record("b")),
+        return_exceptions=True,
+    )  # fmt: skip
+    assert [type(outcome) for outcome in outcomes] == [Published, InvalidField, InvalidField, Published]
+    assert await world.payloads() == ["a", "b"]
+
+
 @pytest.mark.parametrize("retention", [Retention(max_records=3), Retention(max_bytes=250)])
 async def test_a_full_topic_refuses_if_it_is_told_to(partition_world: PartitionWorld, retention: Retention) -> None:
     world = partition_world

@@ -36,11 +36,11 @@ IDENTITY = "sira.identity.v1.IdentityService"
 TOPICS = "sira.bus.v1.TopicService"
 SUBSCRIPTIONS = "sira.bus.v1.SubscriptionService"
 DEAD_LETTERS = "sira.bus.v1.DeadLetterService"
-BUS_READS = {
+BUS_READS = (
     *(f"{TOPICS}/{method}" for method in ("GetTopic", "ListTopics", "VerifyTopic")),
     *(f"{SUBSCRIPTIONS}/{method}" for method in ("GetSubscription", "ListSubscriptions")),
     *(f"{DEAD_LETTERS}/{method}" for method in ("ListDeadLetters", "GetDeadLetter")),
-}
+)
 TABLE: dict[str, set[str]] = {
     "grpc.health.v1.Health/Check": EVERYBODY,
     "grpc.health.v1.Health/Watch": EVERYBODY,

@@ -24,7 +24,8 @@ from sira_client.bus.dead_letters import DeadLetters
 from sira_client.bus.durability import durability_name
 from sira_client.bus.feed import Feed
 from sira_client.bus.names import parent_name, subscription_name, topic_name
-from sira_client.bus.producer import Producer, ProducerOptions
+from sira_client.bus.producer import Producer
+from sira_client.bus.producer_options import ProducerOptions
 from sira_client.bus.subscriptions import Subscriptions
 from sira_client.bus.tail import TailReader, TailStart
 from sira_client.bus.topics import Topics

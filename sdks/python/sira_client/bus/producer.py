@@ -16,16 +16,17 @@ from sira.bus.v1.topic_service_pb2 import GetTopicRequest
 from sira_client.bus.ack import Ack
 from sira_client.bus.attributes import extras
 from sira_client.bus.batches import Batches
-from sira_client.bus.compression import Compression, compression_value
+from sira_client.bus.compression import compression_value
 from sira_client.bus.cutting import BatchLimits
 from sira_client.bus.outbox import Outbox
 from sira_client.bus.outgoing import RECORD_OVERHEAD
+from sira_client.bus.producer_options import ProducerOptions
 from sira_client.bus.room import Room
 from sira_client.bus.sending import Sender
 from sira_client.bus.sequences import Sequences
 from sira_client.errors import SiraError, UnavailableError
 from sira_client.first_of import drop
-from sira_client.frames.checking import MAX_ID_LENGTH, MAX_KEY_BYTES, MAX_RECORDS
+from sira_client.frames.checking import MAX_ID_LENGTH, MAX_KEY_BYTES
 from sira_client.link import Link
 from sira_client.settings import Settings
 
@@ -33,38 +34,8 @@ if TYPE_CHECKING:  # these are only in the stubs
     from sira.bus.v1.topic_service_pb2_grpc import TopicServiceAsyncStub
 
 MAX_RECORD_BYTES = 1 << 20
-MAX_BATCH_BYTES = 2 << 20
 
 _CLOSED = UnavailableError("the producer was closed before the record was acknowledged")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProducerOptions:
-    """How a producer sends. See Bus.producer."""
-
-    linger: float = 0.002
-    max_batch_records: int = 1000
-    max_batch_bytes: int = 256 << 10
-    compression: Compression = None
-    max_in_flight: int = 32
-    buffer_bytes: int = 32 << 20
-    timeout: float = 30.0
-
-    def __post_init__(self) -> None:
-        """Refuses what makes no sense.
-
-        Raises:
-            ValueError: a number is out of its range.
-        """
-        compression_value(self.compression)
-        if not self.linger >= 0 or not self.timeout >= 0:
-            raise ValueError("linger, timeout: must not be below 0 seconds")
-        if not 1 <= self.max_batch_records <= MAX_RECORDS:
-            raise ValueError(f"max_batch_records: must be 1 to {MAX_RECORDS:,}")
-        if not 1 <= self.max_batch_bytes <= MAX_BATCH_BYTES:
-            raise ValueError(f"max_batch_bytes: must be 1 to {MAX_BATCH_BYTES:,}")
-        if self.max_in_flight < 1 or self.buffer_bytes < 1:
-            raise ValueError("max_in_flight, buffer_bytes: must be 1 or more")
 
 
 @dataclass(slots=True)

@@ -9,6 +9,8 @@ from sira_client.bus import Bus
 from sira_client.clock import SystemClock
 
 from tests.unit.client.bus.bus_double import BusDouble
+from tests.unit.client.bus.partitions import Partition
+from tests.unit.client.bus.streams import KnownSubscription
 
 
 class SteppedClock(SystemClock):
@@ -46,3 +48,13 @@ async def bus_client(double: BusDouble, clock: SteppedClock) -> AsyncIterator[Cl
 @pytest.fixture
 def bus(bus_client: Client) -> Bus:
     return bus_client.bus()
+
+
+@pytest.fixture
+def partition(double: BusDouble) -> Partition:
+    return double.add_topic("orders")[0]
+
+
+@pytest.fixture
+def billing(double: BusDouble, partition: Partition) -> KnownSubscription:
+    return double.add_subscription("billing")

@@ -13,16 +13,6 @@ from tests.unit.client.bus.partitions import Partition
 from tests.unit.client.bus.streams import KnownSubscription
 
 
-@pytest.fixture
-def partition(double: BusDouble) -> Partition:
-    return double.add_topic("orders")[0]
-
-
-@pytest.fixture
-def billing(double: BusDouble, partition: Partition) -> KnownSubscription:
-    return double.add_subscription("billing")
-
-
 def fill(partition: Partition, frames: int) -> None:
     for number in range(frames):
         payloads = [b"%d" % (number * 10 + i) for i in range(10)]

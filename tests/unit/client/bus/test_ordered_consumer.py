@@ -17,11 +17,6 @@ from tests.unit.client.bus.streams import KnownSubscription
 
 
 @pytest.fixture
-def partition(double: BusDouble) -> Partition:
-    return double.add_topic("orders")[0]
-
-
-@pytest.fixture
 def billing(double: BusDouble, partition: Partition) -> KnownSubscription:
     return double.add_subscription("billing", mode=SubscriptionMode.SUBSCRIPTION_MODE_ORDERED)
 

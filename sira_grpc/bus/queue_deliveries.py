@@ -11,9 +11,12 @@ from sira_grpc.bus.batches import Lease, Waiting
 from sira_grpc.bus.delivery import REVIVAL_SECONDS, TERMINATED, Dead, Outcome, Retry, RetryRule, Taken
 from sira_grpc.bus.failures import Failures
 from sira_grpc.bus.pieces import append, gaps, joined
-from sira_grpc.bus.range_map import UNLIMITED, RangeMap
+from sira_grpc.bus.range_map import RangeMap
 from sira_grpc.bus.recovered import recovered
 from sira_grpc.bus.spans import Spans
+
+MAX_FRESH = 50_000
+"""Records that are on offer and were never delivered; with more, none are offered."""
 
 
 class QueueDeliveries:
@@ -61,8 +64,8 @@ class QueueDeliveries:
         return after
 
     def room(self) -> int:
-        """See Deliveries. There is always room."""
-        return UNLIMITED
+        """See Deliveries. What is on offer is a few ranges; that it is bounded bounds what consumers may give back."""
+        return max(0, MAX_FRESH - self._fresh.size)
 
     def offer(self, first: int, end: int, keys: Sequence[bytes] | None = None) -> None:
         """See Deliveries."""

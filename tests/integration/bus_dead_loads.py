@@ -31,7 +31,7 @@ class DeadLetters:
     """A subscription that gives records up after two deliveries: each is acknowledged, or one dead letter, not both."""
 
     def __init__(self, rng: random.Random, findings: Findings, *, partitions: int = 2) -> None:
-        self.kinds = {"dead": 60}
+        self.kinds = {"dead": 30}
         self._partitions = partitions
         self._findings = findings
         self._ledger = ledger = Ledger("crash.dead", findings)
@@ -127,7 +127,7 @@ class Redrives:
     back. A kernel that is killed in the middle of it may bring back the same once more."""
 
     def __init__(self, rng: random.Random, findings: Findings) -> None:
-        self.kinds = {"redriven": 10}
+        self.kinds = {"redriven": 6}
         self._rng = rng
         self._findings = findings
         self._ledger = ledger = Ledger("crash.redriven", findings)

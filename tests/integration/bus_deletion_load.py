@@ -35,7 +35,7 @@ class Deletions:
     """A topic and a subscription that come and go, with records, schedules, settlements and dead letters in them."""
 
     def __init__(self, rng: random.Random, findings: Findings) -> None:
-        self.kinds = {"deleted": 8, "created": 8}
+        self.kinds = {"deleted": 6, "created": 4}
         self._rng = rng
         self._findings = findings
         # Whether they are there; None where an answer was lost.

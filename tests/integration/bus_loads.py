@@ -60,7 +60,7 @@ class Streams:
     """Producers of all kinds, and a subscription of each mode with several consumers."""
 
     def __init__(self, rng: random.Random, findings: Findings, *, partitions: int = 3, consumers: int = 3) -> None:
-        self.kinds = {"published": 150, "delivered": 1500, "settled": 1500, "ready": 1}
+        self.kinds = {"published": 80, "delivered": 700, "settled": 700, "ready": 1}
         self._partitions = partitions
         self._ledger = ledger = Ledger("crash.streams", findings)
         self._accounts = [Account("crash-queue", ledger), Account("crash-ordered", ledger, ordered=True)]
@@ -109,7 +109,7 @@ class Schedules:
     MOST_AHEAD_MS = 1500
 
     def __init__(self, rng: random.Random, findings: Findings, *, partitions: int = 2) -> None:
-        self.kinds = {"due": 40}
+        self.kinds = {"due": 30}
         self._partitions = partitions
         self._rng = rng
         self._findings = findings

@@ -18,7 +18,7 @@ from tests.integration.bus_kernel import BusKernel, running, topic_name
 from tests.integration.registry_kernel import refusal
 
 TOPIC = "flow.topic"
-FRAMES = 20_000
+FRAMES = 12_000
 PAYLOAD_BYTES = 4096
 GROWTH_BYTES = 64 << 20
 SECONDS = 120

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import pytest
 
 from sira_grpc.bus.delivery import MAX_DELIVERIES, TERMINATED, Dead, Outcome, Retry, RetryRule, Taken
-from sira_grpc.bus.queue_deliveries import QueueDeliveries
+from sira_grpc.bus.queue_deliveries import MAX_FRESH, QueueDeliveries
 from sira_grpc.bus.spans import Spans
 
 RULE = RetryRule(max_deliveries=3, min_backoff=1.0, max_backoff=600.0)
@@ -41,7 +41,9 @@ def test_records_go_to_whoever_asks_in_order() -> None:
     assert take(machine, 2, 4) == [Taken(4, 8, 1)]
     assert take(machine, 1) == [Taken(8, 10, 1)]
     assert not machine.ready(NOW)
-    assert machine.room() > 1 << 60
+    assert machine.room() == MAX_FRESH
+    machine.offer(10, 20)
+    assert machine.room() == MAX_FRESH - 10
 
 
 def test_frames_that_are_offered_one_after_the_other_are_taken_as_one() -> None:

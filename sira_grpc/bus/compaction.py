@@ -7,6 +7,7 @@ named by that record, and is removed by the next compaction. As in the log clean
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator
 
@@ -157,6 +158,7 @@ class _Compaction:
                 for held in frames:
                     if held.number < stop:
                         yield held
+                        await asyncio.sleep(0)  # others have a turn after each
                 number = frames[-1].number + 1
 
     async def _rewrite(self, held: Held, written: CompactedLog) -> None:

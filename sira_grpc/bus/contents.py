@@ -43,7 +43,7 @@ class Contents:
     async def records(self, topic: TopicEntry) -> int:
         """See Holdings. Those that are scheduled count too."""
         opened = await self._partitions.all_of(topic)
-        return sum(each.partition.end - each.partition.first + each.scheduled.count for each in opened)
+        return sum(each.partition.records + each.scheduled.count for each in opened)
 
     async def offset(self, topic: TopicEntry, partition: int, position: StartPosition) -> int:
         """See Positions."""

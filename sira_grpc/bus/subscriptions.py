@@ -94,6 +94,8 @@ class Subscriptions:
             InvalidField: it matches too many partitions, begins in a topic or partition that it does not read, or at
                 what is no time, or its back-off has no room.
         """
+        if not subscription.topics:
+            raise InvalidField([FieldViolation("subscription.topics", "must have at least 1 item")])
         _check_backoff(subscription)
         check_position(subscription.start, "subscription.start")
         return await self._commits.run(self._create(subscription))

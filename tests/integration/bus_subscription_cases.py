@@ -83,6 +83,7 @@ def _creating() -> Iterator[Case]:
     yield broken("subscription", request())
     for name in MALFORMED_SUBSCRIPTIONS:
         yield broken("subscription.name", request(subscription=Subscription(name=name, topics=["a"])))
+    yield broken("subscription.topics", request(subscription=Subscription(name=subscription_name("new"))))
     for field, bad in _bad_subscriptions(subscription_name("new")):
         yield broken(f"subscription.{field}", request(subscription=bad))
     for field, start in _bad_positions():
@@ -97,7 +98,6 @@ def _creating() -> Iterator[Case]:
 def _bad_subscriptions(name: str) -> Iterator[tuple[str, Subscription]]:
     """Subscriptions that break a rule, and the field."""
     read: dict[str, Any] = {"name": name, "topics": ["orders"]}
-    yield "topics", Subscription(name=name)
     yield "topics", Subscription(name=name, topics=[f"t{n}" for n in range(17)])
     yield "topics", Subscription(name=name, topics=["a", "b", "a"])
     for pattern in ("", *BAD_PATTERNS):

@@ -23,6 +23,8 @@ PAYLOAD_BYTES = 4096
 GROWTH_BYTES = 64 << 20
 SECONDS = 120
 """After which a test gives up."""
+WINDOW = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 16 << 10)]
+"""Answers that are on their way to the publisher: gRPC would let more and more of them come, as the line is fast."""
 STILL = 50
 """Calls that are answered while nothing more is taken from a publisher, after which it is held to be stopped."""
 
@@ -57,7 +59,11 @@ class Hasty:
 
 async def test_a_publisher_that_does_not_read_the_answers_is_stopped_and_loses_nothing(tmp_path: Path) -> None:
     little = {"SIRA_BUS_CACHE_BYTES": str(1 << 20)}  # so that all that grows is what is under way
-    async with asyncio.timeout(SECONDS), running(tmp_path, environment=little) as kernel, kernel.connect() as channel:
+    async with (
+        asyncio.timeout(SECONDS),
+        running(tmp_path, environment=little) as kernel,
+        aio.insecure_channel(kernel.address, options=WINDOW) as channel,
+    ):
         await kernel.create_topic(TOPIC)
         await kernel.publish(TOPIC, [Record(payload=b"first")])
         before = kernel.resident

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -26,12 +25,15 @@ from bench.bus import messages
 
 CREDIT_RECORDS = 100_000
 CREDIT_BYTES = 64 << 20
+MAX_SETTLEMENTS = 1000
 MAX_CREDIT_RECORDS = 1_000_000
 MAX_CREDIT_BYTES = 1 << 30
 
 
 class Consumer:
-    """Reads a subscription record by record, and acknowledges each delivery by the ranges of what it has handled.
+    """Reads a subscription record by record, and acknowledges each record, in ranges.
+
+    It does so as the SDK does: what was handled while a Settle is under way goes together with the next one.
 
     Args:
         channel: of grpc.aio.
@@ -48,7 +50,8 @@ class Consumer:
         self._call: Any = SubscriptionServiceStub(channel).Subscribe()
         self._subscription = messages.subscription(subscription)
         self._handle = handle
-        self._pending: deque[int] = deque()
+        self._under_way = 0
+        self._gathered: list[Settlement] = []
         self._spent = Credit()
         self._changed = asyncio.Event()
         self.handled = 0
@@ -94,9 +97,11 @@ class Consumer:
                 if response.HasField("delivery"):
                     await self._deliver(response.delivery)
                 else:
-                    self.settled += self._pending.popleft()
+                    self.settled += self._under_way
+                    self._under_way = 0
                     self.stale += len(response.settled.stale)
                     self._changed.set()
+                    await self._settle()
         finally:
             self._changed.set()
 
@@ -112,14 +117,22 @@ class Consumer:
             done.append(OffsetRange(first=wanted.first, end=wanted.end))
         count = sum(each.end - each.first for each in done)
         self.handled += count
-        self._pending.append(count)
-        settlement = Settlement(topic=delivery.topic, partition=delivery.partition, ranges=done, ack=Ack())
-        await self._call.write(SubscribeRequest(settle=Settle(settlements=[settlement])))
+        self._gathered.append(Settlement(topic=delivery.topic, partition=delivery.partition, ranges=done, ack=Ack()))
+        await self._settle()
         self._spent.records += count
         self._spent.bytes += len(delivery.frame)
         if self._spent.records >= CREDIT_RECORDS // 2 or self._spent.bytes >= CREDIT_BYTES // 2:
             await self._call.write(SubscribeRequest(credit=self._spent))
             self._spent = Credit()
+
+
+    async def _settle(self) -> None:
+        """Sends what was gathered, unless an answer is to come first."""
+        if self._under_way or not self._gathered:
+            return
+        gathered, self._gathered = self._gathered[:MAX_SETTLEMENTS], self._gathered[MAX_SETTLEMENTS:]
+        self._under_way = sum(each.end - each.first for settlement in gathered for each in settlement.ranges)
+        await self._call.write(SubscribeRequest(settle=Settle(settlements=gathered)))
 
 
 async def open_stream(call: Any, subscription: str, credit: Credit) -> None:

@@ -17,7 +17,7 @@ from sira_grpc.bus.partition import Partition
 from sira_grpc.bus.producers import SCHEDULED
 from sira_grpc.bus.pump import Pump
 from sira_grpc.bus.retention import overfull, retain
-from sira_grpc.bus.stored import Held, check_size, expires_ns, link
+from sira_grpc.bus.stored import Held, check_size, expires_ns, link, seal
 from sira_grpc.clock import Clock
 from sira_grpc.errors import FieldViolation, InvalidField, SiraError, TopicFull
 from sira_grpc.store.api import MAX_OPS
@@ -243,9 +243,8 @@ class Appender:
             released=incoming.released,
             redrive=incoming.redrive,
             sent=incoming.sent if incoming.sent != count else 0,
-            frame=incoming.data,
         )
-        data = stored.SerializeToString()
+        data = seal(stored, incoming.data)
         check_size(data)
         self._note(incoming, self._end, now)
         self._sealed.append(_Sealed(incoming, stored, data, published))
@@ -273,7 +272,10 @@ class Appender:
             except Exception as error:  # noqa: BLE001  whatever it is belongs to the publishers
                 self._retract(sealed, duplicates, error)
                 return
-            frames = [Held(number + place, each.stored, len(each.data)) for place, each in enumerate(sealed)]
+            frames = [
+                Held(number + place, each.stored, len(each.data), each.incoming.data)
+                for place, each in enumerate(sealed)
+            ]
             partition.appended(frames, self._head)
             self._unmarked_frames += len(sealed)
             self._unmarked_bytes += sum(len(each.data) for each in sealed)

@@ -20,15 +20,24 @@ class Pump(Generic[T]):
         write: writes a batch and tells everyone who waits for it, of failure too; what it raises is a defect.
         name: of the task.
         max_items, max_bytes: of a batch; one item may be larger.
+        spacing: seconds from the beginning of one batch to that of the next, at least.
     """
 
     def __init__(
-        self, write: Callable[[list[T]], Awaitable[None]], name: str, *, max_items: int, max_bytes: int
+        self,
+        write: Callable[[list[T]], Awaitable[None]],
+        name: str,
+        *,
+        max_items: int,
+        max_bytes: int,
+        spacing: float = 0.0,
     ) -> None:
         self._write = write
         self._name = name
         self._max_items = max_items
         self._max_bytes = max_bytes
+        self._spacing = spacing
+        self._next_at = 0.0
         self._waiting: deque[tuple[T, int]] = deque()
         self._task: asyncio.Task[None] | None = None
 
@@ -47,9 +56,18 @@ class Pump(Generic[T]):
     async def _run(self) -> None:
         try:
             while self._waiting:
+                if self._spacing:
+                    await self._space()
                 await self._write(self._next_batch())
         finally:
             self._task = None  # at once: what is queued from here on begins another
+
+    async def _space(self) -> None:
+        """Waits until the next batch may begin."""
+        now = asyncio.get_running_loop().time()
+        if self._next_at > now:
+            await asyncio.sleep(self._next_at - now)
+        self._next_at = max(now, self._next_at) + self._spacing
 
     def _next_batch(self) -> list[T]:
         batch: list[T] = []

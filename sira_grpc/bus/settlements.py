@@ -24,6 +24,9 @@ READ_FRAMES = 256
 READ_BYTES = 4 << 20
 STEP_BYTES = 64
 """Roughly what a step takes."""
+SPACING_SECONDS = 0.002
+"""From one write to the next. What consumers settle one by one is written together, so that it does not take the disk
+from those who publish; who settles now and then is not held up."""
 BATCH_STEPS = 1000
 BATCH_BYTES = 256 << 10
 
@@ -74,7 +77,9 @@ class Settlements:
         self._dead_letters = 0
         self._unsaved: list[_Step] = []
         self._closed = False
-        self._pump: Pump[_Step] = Pump(self._write, f"bus {name}", max_items=BATCH_STEPS, max_bytes=BATCH_BYTES)
+        self._pump: Pump[_Step] = Pump(
+            self._write, f"bus {name}", max_items=BATCH_STEPS, max_bytes=BATCH_BYTES, spacing=SPACING_SECONDS
+        )
 
     async def load(self) -> Recovered:
         """Reads the log."""

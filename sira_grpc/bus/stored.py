@@ -46,7 +46,7 @@ class Held:
         "producer_id", "publish_ns", "redrives", "released", "sent", "sequence", "size",
     )  # fmt: skip
 
-    def __init__(self, number: int, stored: StoredFrame, size: int) -> None:
+    def __init__(self, number: int, stored: StoredFrame, size: int, data: bytes | None = None) -> None:
         self.number = number
         self.base = stored.base_offset
         self.count = stored.count
@@ -56,12 +56,13 @@ class Held:
         self.expires_ns = stored.expires_ns
         self.only_for = stored.redrive.subscription_uid
         self.redrives = stored.redrive.redrives
-        self.released: Sequence[Span] = stored.released
+        # Copies: a part of a message would keep all of it in memory.
+        self.released: Sequence[Span] = tuple(Span(first=each.first, end=each.end) for each in stored.released)
         self.producer_id = stored.producer_id
         self.sequence = stored.sequence
         self.sent = stored.sent or stored.count
         self.checksum = stored.checksum
-        self.data = stored.frame
+        self.data = stored.frame if data is None else data
         self.size = size
         self.broken = False
         self._reader: FrameReader | None = None
@@ -106,6 +107,23 @@ def check_size(data: bytes) -> None:
     """
     if len(data) > MAX_FRAME_BYTES:
         raise InvalidField([FieldViolation("frame", f"must be at most {MAX_FRAME_BYTES:,} bytes as it is stored")])
+
+
+_FRAME_TAG = b"\x7a"
+"""Of the last field of StoredFrame, `frame`."""
+
+
+def seal(header: StoredFrame, frame: bytes) -> bytes:
+    """Returns the stored frame of a header, which has everything else, and a serialized Frame.
+
+    The same as setting the field and serializing, with one copy of what is large rather than three.
+    """
+    size, length = len(frame), bytearray()
+    while size > 0x7F:
+        length.append(size & 0x7F | 0x80)
+        size >>= 7
+    length.append(size)
+    return b"".join((header.SerializeToString(), _FRAME_TAG, length, frame))
 
 
 def open_stored(number: int, data: bytes) -> tuple[Held, StoredFrame]:

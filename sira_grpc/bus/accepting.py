@@ -21,6 +21,8 @@ MAX_AHEAD_NS = 366 * 86_400 * NANOS
 """How far ahead a record may be scheduled."""
 MAX_TIME_NS = (1 << 63) - 1
 """Latest time that a frame can hold, and how long before 1970 the first one is: Unix nanoseconds."""
+MAX_FRAME_BYTES = 3 << 20
+"""Size of a serialized frame, so that it fits into a message and into a frame of a log."""
 MAX_SEQUENCE = (1 << 64) - 1
 """Highest sequence that may come next."""
 
@@ -33,6 +35,9 @@ def accept(
     Raises:
         InvalidField: it does not match its checksum, is no Frame, or breaks a rule of frames or of the topic.
     """
+    # Not a rule of the proto: to check that would copy the frame.
+    if not 1 <= len(data) <= MAX_FRAME_BYTES:
+        raise _invalid("frame", f"must be 1 to {MAX_FRAME_BYTES:,} bytes")
     if checksum(data) != crc:
         raise _invalid("checksum", "is not the CRC-32 of frame: it was changed on its way")
     if producer_id and not sequence:

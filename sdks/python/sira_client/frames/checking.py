@@ -82,7 +82,9 @@ def _check_records(frame: Frame, payloads: Sequence[int], max_record_bytes: int)
     described = max(common, *attributes) if attributes else common
     if described > MAX_ATTRIBUTES_BYTES:
         raise FrameError("attributes", f"must be at most {MAX_ATTRIBUTES_BYTES:,} bytes for each record")
-    # Most frames have no record that is near the limit, and need no look at each.
+    # Most frames have no record that is near the limit, many not even all records together: no look at each is needed.
+    if frame.payloads_bytes + len(frame.keys) + described <= max_record_bytes:
+        return
     if max(payloads) + (max(frame.key_sizes) if frame.key_sizes else 0) + described <= max_record_bytes:
         return
     keys = frame.key_sizes or [0] * frame.count

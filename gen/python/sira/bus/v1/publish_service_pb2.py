@@ -26,7 +26,7 @@ from sira.bus.v1 import record_pb2 as sira_dot_bus_dot_v1_dot_record__pb2
 from sira.bus.v1 import topic_pb2 as sira_dot_bus_dot_v1_dot_topic__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!sira/bus/v1/publish_service.proto\x12\x0bsira.bus.v1\x1a\x18sira/bus/v1/record.proto\x1a\x17sira/bus/v1/topic.proto\"\xde\x01\n\x0ePublishRequest\x12_\n\x05topic\x18\x01 \x01(\tBI\xbaHFrD\x18\x98\x02\x32?^namespaces/[a-z]([-a-z0-9]{0,61}[a-z0-9])?/topics/[-.a-z0-9]+$R\x05topic\x12:\n\x07records\x18\x02 \x03(\x0b\x32\x13.sira.bus.v1.RecordB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07R\x07records\x12!\n\tpartition\x18\x03 \x01(\rH\x00R\tpartition\x88\x01\x01\x42\x0c\n\n_partition\"\x82\x01\n\x0fPublishResponse\x12\x36\n\x07records\x18\x01 \x03(\x0b\x32\x1c.sira.bus.v1.PublishedRecordR\x07records\x12\x37\n\ndurability\x18\x02 \x01(\x0e\x32\x17.sira.bus.v1.DurabilityR\ndurability\"e\n\x0fPublishedRecord\x12\x1c\n\tpartition\x18\x01 \x01(\rR\tpartition\x12\x16\n\x06offset\x18\x02 \x01(\x03R\x06offset\x12\x1c\n\tduplicate\x18\x03 \x01(\x08R\tduplicate\"\xb1\x02\n\x14PublishFramesRequest\x12\x62\n\x05topic\x18\x01 \x01(\tBL\xbaHIrG\x18\x98\x02\x32\x42^$|^namespaces/[a-z]([-a-z0-9]{0,61}[a-z0-9])?/topics/[-.a-z0-9]+$R\x05topic\x12\x1c\n\tpartition\x18\x02 \x01(\rR\tpartition\x12\"\n\x05\x66rame\x18\x03 \x01(\x0c\x42\x0c\xbaH\tz\x07\x10\x01\x18\x80\x80\xc0\x01R\x05\x66rame\x12\x1a\n\x08\x63hecksum\x18\x04 \x01(\x07R\x08\x63hecksum\x12;\n\x0bproducer_id\x18\x05 \x01(\tB\x1a\xbaH\x17r\x15\x18@2\x11^[-_.A-Za-z0-9]*$R\nproducerId\x12\x1a\n\x08sequence\x18\x06 \x01(\x04R\x08sequence\"\xba\x01\n\x15PublishFramesResponse\x12\x1c\n\tpartition\x18\x01 \x01(\rR\tpartition\x12\x16\n\x06offset\x18\x02 \x01(\x03R\x06offset\x12\x14\n\x05\x63ount\x18\x03 \x01(\rR\x05\x63ount\x12\x37\n\ndurability\x18\x04 \x01(\x0e\x32\x17.sira.bus.v1.DurabilityR\ndurability\x12\x1c\n\tduplicate\x18\x05 \x01(\x08R\tduplicate2\xe8\x01\n\x0ePublishService\x12z\n\x07Publish\x12\x1b.sira.bus.v1.PublishRequest\x1a\x1c.sira.bus.v1.PublishResponse\"4\x82\xd3\xe4\x93\x02.:\x01*\")/v1/{topic=namespaces/*/topics/*}:publish\x12Z\n\rPublishFrames\x12!.sira.bus.v1.PublishFramesRequest\x1a\".sira.bus.v1.PublishFramesResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!sira/bus/v1/publish_service.proto\x12\x0bsira.bus.v1\x1a\x18sira/bus/v1/record.proto\x1a\x17sira/bus/v1/topic.proto\"\xde\x01\n\x0ePublishRequest\x12_\n\x05topic\x18\x01 \x01(\tBI\xbaHFrD\x18\x98\x02\x32?^namespaces/[a-z]([-a-z0-9]{0,61}[a-z0-9])?/topics/[-.a-z0-9]+$R\x05topic\x12:\n\x07records\x18\x02 \x03(\x0b\x32\x13.sira.bus.v1.RecordB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07R\x07records\x12!\n\tpartition\x18\x03 \x01(\rH\x00R\tpartition\x88\x01\x01\x42\x0c\n\n_partition\"\x82\x01\n\x0fPublishResponse\x12\x36\n\x07records\x18\x01 \x03(\x0b\x32\x1c.sira.bus.v1.PublishedRecordR\x07records\x12\x37\n\ndurability\x18\x02 \x01(\x0e\x32\x17.sira.bus.v1.DurabilityR\ndurability\"e\n\x0fPublishedRecord\x12\x1c\n\tpartition\x18\x01 \x01(\rR\tpartition\x12\x16\n\x06offset\x18\x02 \x01(\x03R\x06offset\x12\x1c\n\tduplicate\x18\x03 \x01(\x08R\tduplicate\"\xa3\x02\n\x14PublishFramesRequest\x12\x62\n\x05topic\x18\x01 \x01(\tBL\xbaHIrG\x18\x98\x02\x32\x42^$|^namespaces/[a-z]([-a-z0-9]{0,61}[a-z0-9])?/topics/[-.a-z0-9]+$R\x05topic\x12\x1c\n\tpartition\x18\x02 \x01(\rR\tpartition\x12\x14\n\x05\x66rame\x18\x03 \x01(\x0cR\x05\x66rame\x12\x1a\n\x08\x63hecksum\x18\x04 \x01(\x07R\x08\x63hecksum\x12;\n\x0bproducer_id\x18\x05 \x01(\tB\x1a\xbaH\x17r\x15\x18@2\x11^[-_.A-Za-z0-9]*$R\nproducerId\x12\x1a\n\x08sequence\x18\x06 \x01(\x04R\x08sequence\"\xba\x01\n\x15PublishFramesResponse\x12\x1c\n\tpartition\x18\x01 \x01(\rR\tpartition\x12\x16\n\x06offset\x18\x02 \x01(\x03R\x06offset\x12\x14\n\x05\x63ount\x18\x03 \x01(\rR\x05\x63ount\x12\x37\n\ndurability\x18\x04 \x01(\x0e\x32\x17.sira.bus.v1.DurabilityR\ndurability\x12\x1c\n\tduplicate\x18\x05 \x01(\x08R\tduplicate2\xe8\x01\n\x0ePublishService\x12z\n\x07Publish\x12\x1b.sira.bus.v1.PublishRequest\x1a\x1c.sira.bus.v1.PublishResponse\"4\x82\xd3\xe4\x93\x02.:\x01*\")/v1/{topic=namespaces/*/topics/*}:publish\x12Z\n\rPublishFrames\x12!.sira.bus.v1.PublishFramesRequest\x1a\".sira.bus.v1.PublishFramesResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,8 +39,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PUBLISHREQUEST'].fields_by_name['records']._serialized_options = b'\272H\010\222\001\005\010\001\020\350\007'
   _globals['_PUBLISHFRAMESREQUEST'].fields_by_name['topic']._loaded_options = None
   _globals['_PUBLISHFRAMESREQUEST'].fields_by_name['topic']._serialized_options = b'\272HIrG\030\230\0022B^$|^namespaces/[a-z]([-a-z0-9]{0,61}[a-z0-9])?/topics/[-.a-z0-9]+$'
-  _globals['_PUBLISHFRAMESREQUEST'].fields_by_name['frame']._loaded_options = None
-  _globals['_PUBLISHFRAMESREQUEST'].fields_by_name['frame']._serialized_options = b'\272H\tz\007\020\001\030\200\200\300\001'
   _globals['_PUBLISHFRAMESREQUEST'].fields_by_name['producer_id']._loaded_options = None
   _globals['_PUBLISHFRAMESREQUEST'].fields_by_name['producer_id']._serialized_options = b'\272H\027r\025\030@2\021^[-_.A-Za-z0-9]*$'
   _globals['_PUBLISHSERVICE'].methods_by_name['Publish']._loaded_options = None
@@ -52,9 +50,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PUBLISHEDRECORD']._serialized_start=459
   _globals['_PUBLISHEDRECORD']._serialized_end=560
   _globals['_PUBLISHFRAMESREQUEST']._serialized_start=563
-  _globals['_PUBLISHFRAMESREQUEST']._serialized_end=868
-  _globals['_PUBLISHFRAMESRESPONSE']._serialized_start=871
-  _globals['_PUBLISHFRAMESRESPONSE']._serialized_end=1057
-  _globals['_PUBLISHSERVICE']._serialized_start=1060
-  _globals['_PUBLISHSERVICE']._serialized_end=1292
+  _globals['_PUBLISHFRAMESREQUEST']._serialized_end=854
+  _globals['_PUBLISHFRAMESRESPONSE']._serialized_start=857
+  _globals['_PUBLISHFRAMESRESPONSE']._serialized_end=1043
+  _globals['_PUBLISHSERVICE']._serialized_start=1046
+  _globals['_PUBLISHSERVICE']._serialized_end=1278
 # @@protoc_insertion_point(module_scope)

@@ -125,7 +125,6 @@ class Consumer:
             await self._call.write(SubscribeRequest(credit=self._spent))
             self._spent = Credit()
 
-
     async def _settle(self) -> None:
         """Sends what was gathered, unless an answer is to come first."""
         if self._under_way or not self._gathered:

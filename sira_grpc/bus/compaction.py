@@ -62,7 +62,7 @@ async def compactable(partition: Partition, now_ns: int) -> bool:
     before = partition.compacted.size if partition.compacted is not None else 0
     first = max(partition.first, partition.live_start)
     held = partition.end - first
-    if settings.compaction is None or settings.in_memory or live.size <= before:
+    if settings.compaction is None or live.size <= before:
         return False
     if held < MIN_RECORDS and live.size < MIN_BYTES:
         return False

@@ -165,8 +165,3 @@ class Pattern:
 
 def _fits(wanted: str, segment: str) -> bool:
     return wanted in ("*", segment)
-
-
-def matches(pattern: str, topic: str) -> bool:
-    """Whether a topic, named without its namespace, is one of those that a pattern means."""
-    return Pattern(pattern).matches(topic)

@@ -72,10 +72,6 @@ class Spans:
             firsts[low:high], ends[low:high] = [first], [end]
         return new
 
-    def raise_floor(self, n: int) -> None:
-        """Adds everything below n."""
-        self.add(self._floor, n)
-
     def missing(self, first: int, end: int) -> Iterator[tuple[int, int]]:
         """Yields the ranges of [first, end) that are not in the set, in order. The set must not change meanwhile."""
         first = max(first, self._floor)

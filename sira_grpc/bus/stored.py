@@ -12,8 +12,6 @@ from sira_client.frames import FrameReader, checksum
 from sira_grpc.errors import FieldViolation, InvalidField
 from sira_grpc.store.api import MAX_FRAME_BYTES
 
-HASH_BYTES = 32
-
 
 class CorruptFrame(Exception):
     """A stored frame is not what was written."""

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from sira.bus.internal.v1.topic_record_pb2 import TopicRecord
-from sira.bus.v1.topic_pb2 import Topic
+from sira.bus.v1.topic_pb2 import Durability, Topic
 
 from sira_grpc.bus import names
 from sira_grpc.bus.janitor import delete_with_logs
@@ -64,7 +64,7 @@ class Topics:
 
         Raises:
             AlreadyExists, NamespaceNotFound, LimitExceeded.
-            InvalidField: its name is too long.
+            InvalidField: its name is too long, or it is to be compacted in memory.
         """
         name = topic.name
         if len(names.short(name)) > MAX_NAME:
@@ -93,6 +93,8 @@ class Topics:
             raise AlreadyExists(f"{name} is there already", metadata={"resource": name})
 
     def _put(self, message: Topic, uid: str, expected: int) -> Put:
+        if message.HasField("compaction") and message.durability == Durability.DURABILITY_MEMORY:
+            raise InvalidField([FieldViolation("topic.compaction", "must not be set with durability MEMORY")])
         message.ClearField("etag")
         message.ClearField("status")
         message.update_time.CopyFrom(timestamp(self._clock.time_ns()))

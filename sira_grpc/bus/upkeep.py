@@ -71,7 +71,7 @@ class Upkeep:
         Raises:
             StoreUnavailable, Conflict: it is to be tried again.
         """
-        if partition.settings.compaction is None or partition.settings.in_memory:
+        if partition.settings.compaction is None:
             return
         if partition not in self._swept:
             await discard_orphan(partition)

@@ -45,8 +45,8 @@ def texts(records: list[dict[str, str]]) -> list[str]:
 
 def test_topics_live(topic: str) -> None:
     name = f"{topic}.eu.created"
-    made = data("topics", "create", name, "--memory", "--max-age", "1h", "--compact", "--description", "[red]x")
-    assert (made["durability"], made["retention"]["maxAge"]) == ("DURABILITY_MEMORY", "3600s")
+    made = data("topics", "create", name, "--max-age", "1h", "--compact", "--description", "[red]x")
+    assert made["retention"]["maxAge"] == "3600s"
     assert made["compaction"] == {}
     assert [each["name"] for each in data("topics", f"{topic}.>")] == [made["name"]]
     assert "[red]x" in bus("topics", "list", f"{topic}.*.created")

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sira_grpc.bus import names
-from sira_grpc.bus.names import Pattern, matches, partition_of
+from sira_grpc.bus.names import Pattern, partition_of
 from sira_grpc.store.validation import check_key
 
 NAMESPACE = "namespaces/" + "n" * 63
@@ -90,7 +90,7 @@ def test_logs_have_names_that_a_store_takes_and_none_is_another() -> None:
     ],
 )
 def test_a_pattern_means_topics(pattern: str, fitting: list[str], others: list[str]) -> None:
-    assert [topic for topic in fitting + others if matches(pattern, topic)] == fitting
+    assert [topic for topic in fitting + others if Pattern(pattern).matches(topic)] == fitting
 
 
 @given(

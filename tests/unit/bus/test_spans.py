@@ -45,15 +45,6 @@ def test_ranges_that_touch_are_one() -> None:
     assert spans.spans() == [(10, 16)]
 
 
-def test_raising_the_floor_adds_what_is_below_and_never_lowers_it() -> None:
-    spans = Spans(2, [(5, 7)])
-    spans.raise_floor(4)
-    assert (spans.floor, spans.spans()) == (4, [(5, 7)])
-    spans.raise_floor(5)
-    spans.raise_floor(1)
-    assert (spans.floor, spans.spans()) == (7, [])
-
-
 @given(FIRST, RANGES)
 def test_it_has_what_a_set_has(floor: int, ranges: list[tuple[int, int]]) -> None:
     spans, model = Spans(floor), set(range(floor))

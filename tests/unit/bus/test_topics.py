@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
-from sira.bus.v1.topic_pb2 import Durability, Retention, Topic, TopicLimits, TopicStatus
+from sira.bus.v1.topic_pb2 import Compaction, Durability, Retention, Topic, TopicLimits, TopicStatus
 
 from sira_grpc.bus import names
 from sira_grpc.errors import (
@@ -107,6 +107,18 @@ async def test_a_name_has_a_length(control: ControlWorld) -> None:
         await control.topic("a." * 100 + "b")
     assert [violation.field for violation in refused.value.violations] == ["topic.name"]
     assert len(control.view.topics) == 1
+
+
+async def test_what_is_in_memory_cannot_be_compacted(control: ControlWorld) -> None:
+    fleeting = Topic(name=NAME, durability=Durability.DURABILITY_MEMORY, compaction=Compaction())
+    with pytest.raises(InvalidField) as refused:
+        await control.topics.create(fleeting)
+    assert [violation.field for violation in refused.value.violations] == ["topic.compaction"]
+    assert not control.view.topics
+    await control.topics.create(Topic(name=NAME, durability=Durability.DURABILITY_MEMORY))
+    with pytest.raises(InvalidField):
+        await control.topics.update(fleeting, FieldMask(paths=["compaction"]))
+    assert not control.view.topic(NAME).message.HasField("compaction")
 
 
 async def test_an_update_writes_what_the_mask_names(control: ControlWorld, clock: FakeClock) -> None:

@@ -107,7 +107,7 @@ class Topic(_message.Message):
 
     @_builtins.property
     def compaction(self) -> Global___Compaction:
-        """If set, of the records with one key only the last is kept for good."""
+        """If set, of the records with one key only the last is kept for good. Not with durability MEMORY."""
 
     @_builtins.property
     def limits(self) -> Global___TopicLimits:

@@ -261,6 +261,42 @@ class TopicFull(SiraError):
     reason = ErrorReason.ERROR_REASON_TOPIC_FULL
 
 
+class NotOwner(SiraError):
+    """Another member serves this, and could not be reached or has just changed."""
+
+    reason = ErrorReason.ERROR_REASON_NOT_OWNER
+
+
+class LockNotFound(NotFound):
+    """Nobody holds the lock or waits for it."""
+
+    reason = ErrorReason.ERROR_REASON_LOCK_NOT_FOUND
+
+
+class LockHeld(SiraError):
+    """The lock is held by others, and it was not waited for long enough."""
+
+    reason = ErrorReason.ERROR_REASON_LOCK_HELD
+
+
+class LockLost(SiraError):
+    """A key opens nothing any more: its TTL has passed, or it was released."""
+
+    reason = ErrorReason.ERROR_REASON_LOCK_LOST
+
+
+class LockCapacityDiffers(SiraError):
+    """Those who hold the lock, or wait for it, say another capacity."""
+
+    reason = ErrorReason.ERROR_REASON_LOCK_CAPACITY_DIFFERS
+
+
+class FencingTokenStale(SiraError):
+    """The fencing token that came with a write is not that of a holder any more; nothing was changed."""
+
+    reason = ErrorReason.ERROR_REASON_FENCING_TOKEN_STALE
+
+
 class KernelStopping(SiraError):
     """The kernel is on its way out."""
 

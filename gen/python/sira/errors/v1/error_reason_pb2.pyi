@@ -122,6 +122,22 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_TOPIC_FULL: _ErrorReason.ValueType  # 41
     """RESOURCE_EXHAUSTED. A topic that refuses when it is full is full."""
+    ERROR_REASON_NOT_OWNER: _ErrorReason.ValueType  # 42
+    """UNAVAILABLE. Another member serves this, and it could not be reached or has just changed; RetryInfo says when to try again.
+    Example: publishing while the member that serves the namespace has died.
+    """
+    ERROR_REASON_LOCK_NOT_FOUND: _ErrorReason.ValueType  # 43
+    """NOT_FOUND. Nobody holds the lock or waits for it."""
+    ERROR_REASON_LOCK_HELD: _ErrorReason.ValueType  # 44
+    """FAILED_PRECONDITION. The lock is held by others, and it was not waited for, or not long enough."""
+    ERROR_REASON_LOCK_LOST: _ErrorReason.ValueType  # 45
+    """FAILED_PRECONDITION. The key opens nothing any more: the TTL has passed, or it was released."""
+    ERROR_REASON_LOCK_CAPACITY_DIFFERS: _ErrorReason.ValueType  # 46
+    """FAILED_PRECONDITION. Those who hold the lock, or wait for it, say another capacity; metadata has `capacity`."""
+    ERROR_REASON_FENCING_TOKEN_STALE: _ErrorReason.ValueType  # 47
+    """FAILED_PRECONDITION. The fencing token that came with a write is not that of a holder any more. Nothing was changed.
+    Example: a holder that was paused for longer than its TTL.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the machine-readable cause of a failed call: google.rpc.ErrorInfo.reason without the prefix
@@ -228,4 +244,20 @@ ERROR_REASON_SEQUENCE_GAP: ErrorReason.ValueType  # 40
 """
 ERROR_REASON_TOPIC_FULL: ErrorReason.ValueType  # 41
 """RESOURCE_EXHAUSTED. A topic that refuses when it is full is full."""
+ERROR_REASON_NOT_OWNER: ErrorReason.ValueType  # 42
+"""UNAVAILABLE. Another member serves this, and it could not be reached or has just changed; RetryInfo says when to try again.
+Example: publishing while the member that serves the namespace has died.
+"""
+ERROR_REASON_LOCK_NOT_FOUND: ErrorReason.ValueType  # 43
+"""NOT_FOUND. Nobody holds the lock or waits for it."""
+ERROR_REASON_LOCK_HELD: ErrorReason.ValueType  # 44
+"""FAILED_PRECONDITION. The lock is held by others, and it was not waited for, or not long enough."""
+ERROR_REASON_LOCK_LOST: ErrorReason.ValueType  # 45
+"""FAILED_PRECONDITION. The key opens nothing any more: the TTL has passed, or it was released."""
+ERROR_REASON_LOCK_CAPACITY_DIFFERS: ErrorReason.ValueType  # 46
+"""FAILED_PRECONDITION. Those who hold the lock, or wait for it, say another capacity; metadata has `capacity`."""
+ERROR_REASON_FENCING_TOKEN_STALE: ErrorReason.ValueType  # 47
+"""FAILED_PRECONDITION. The fencing token that came with a write is not that of a holder any more. Nothing was changed.
+Example: a holder that was paused for longer than its TTL.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,sira/registry/internal/v1/lease_record.proto\x12\x19sira.registry.internal.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf1\x01\n\x0bLeaseRecord\x12+\n\x03ttl\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\x03ttl\x12#\n\rsecret_sha256\x18\x02 \x01(\x0cR\x0csecretSha256\x12\x14\n\x05owner\x18\x03 \x01(\tR\x05owner\x12;\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12=\n\x0csuspect_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0bsuspectTimeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,sira/registry/internal/v1/lease_record.proto\x12\x19sira.registry.internal.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x89\x02\n\x0bLeaseRecord\x12+\n\x03ttl\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\x03ttl\x12#\n\rsecret_sha256\x18\x02 \x01(\x0cR\x0csecretSha256\x12\x14\n\x05owner\x18\x03 \x01(\tR\x05owner\x12;\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12=\n\x0csuspect_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0bsuspectTime\x12\x16\n\x06member\x18\x06 \x01(\tR\x06memberb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,5 +34,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sira.registry.internal.v1.l
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LEASERECORD']._serialized_start=141
-  _globals['_LEASERECORD']._serialized_end=382
+  _globals['_LEASERECORD']._serialized_end=406
 # @@protoc_insertion_point(module_scope)

@@ -29,10 +29,13 @@ class LeaseRecord(_message.Message):
     OWNER_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     SUSPECT_TIME_FIELD_NUMBER: _builtins.int
+    MEMBER_FIELD_NUMBER: _builtins.int
     secret_sha256: _builtins.bytes
     """SHA-256 of the secret half of the lease key."""
     owner: _builtins.str
     """The identity that created it; the host of a caller without one."""
+    member: _builtins.str
+    """Id of the member that holds its stream, or that it was last renewed on. Renewals on that member are not written."""
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
         """How long the lease outlives its last sign of life."""
@@ -53,10 +56,11 @@ class LeaseRecord(_message.Message):
         owner: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         suspect_time: _timestamp_pb2.Timestamp | None = ...,
+        member: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "suspect_time", b"suspect_time", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "owner", b"owner", "secret_sha256", b"secret_sha256", "suspect_time", b"suspect_time", "ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "member", b"member", "owner", b"owner", "secret_sha256", b"secret_sha256", "suspect_time", b"suspect_time", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -61,8 +61,8 @@ class ServerConfig(Section, frozen=True):
     A client whose machine died is found after keepalive_time + keepalive_timeout."""
     keepalive_timeout: Seconds = 5
     """How long a ping may stay unanswered before the connection counts as lost. Seconds, default 5."""
-    min_ping_interval: Seconds = 5
-    """Shortest interval at which clients may ping, with or without calls. Seconds, default 5.
+    min_ping_interval: Seconds = 2
+    """Shortest interval at which clients may ping, with or without calls. Seconds, default 2.
 
     One that pings faster is disconnected with `too_many_pings`."""
     max_connection_age: SecondsOrOff = 0

@@ -25,7 +25,7 @@ from sira.registry.v1.resolver_service_pb2_grpc import ResolverServiceStub
 from sira_client.access import Access, endpoint_security
 from sira_client.balanced import BalancedChannel, HashKey
 from sira_client.balanced.balancer import Balancer, Caller, hash_key_of_header
-from sira_client.dialing import ENDPOINT, KERNEL, Security, dialer
+from sira_client.dialing import ENDPOINT, KERNEL, MEMBER, Security, dialer
 from sira_client.identity import IdentitySource
 from sira_client.link import KernelChannel, Link
 from sira_client.names import DEFAULT_NAMESPACE, derived_id, endpoint_name, service_name
@@ -275,7 +275,8 @@ class Client:
         """
         async with AsyncExitStack() as stack:
             secured, renewed = await stack.enter_async_context(self._access.open())
-            self._opened = Link(self._addresses, dialer(secured, KERNEL), self._settings, renewed)
+            options = KERNEL if len(self._addresses) == 1 else MEMBER
+            self._opened = Link(self._addresses, dialer(secured, options), self._settings, renewed)
             self._stack = stack.pop_all()
         channel = KernelChannel(self._opened, self._settings)
         self.registry = RegistryServiceStub(channel)

@@ -24,6 +24,14 @@ KERNEL = (
 )
 """Channel options of a connection to a kernel."""
 
+MEMBER = (
+    *KERNEL,
+    # There are others to go to, and half the TTL of a lease is soon over: a member that stands still is found within 6 s.
+    ("grpc.keepalive_time_ms", 4_000),
+    ("grpc.keepalive_timeout_ms", 2_000),
+)
+"""Channel options of a connection to one of several members of a kernel."""
+
 ENDPOINT = (
     *RECONNECT,
     # Servers send a client away that pings them more often than every 5 minutes, unless they were told to bear it.

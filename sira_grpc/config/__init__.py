@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sira_grpc.config.authorization import Access, AuthorizationConfig
 from sira_grpc.config.bus import BusConfig
+from sira_grpc.config.cluster import ClusterConfig
 from sira_grpc.config.identity import IdentityConfig
 from sira_grpc.config.kernel import KernelConfig
 from sira_grpc.config.kinds import Secret
@@ -20,6 +21,7 @@ __all__ = [
     "Access",
     "AuthorizationConfig",
     "BusConfig",
+    "ClusterConfig",
     "IdentityConfig",
     "KernelConfig",
     "LimitsConfig",

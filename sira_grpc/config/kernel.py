@@ -9,6 +9,7 @@ import msgspec
 from sira_grpc.config.address import is_local
 from sira_grpc.config.authorization import Access, AuthorizationConfig
 from sira_grpc.config.bus import BusConfig
+from sira_grpc.config.cluster import ClusterConfig
 from sira_grpc.config.identity import IdentityConfig
 from sira_grpc.config.kinds import Secret, Section
 from sira_grpc.config.limits import LimitsConfig
@@ -30,6 +31,7 @@ class KernelConfig(Section, frozen=True):
     identity: IdentityConfig = IdentityConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     store: StoreConfig = StoreConfig()
+    cluster: ClusterConfig = ClusterConfig()
     registry: RegistryConfig = RegistryConfig()
     bus: BusConfig = BusConfig()
     probes: ProbesConfig = ProbesConfig()

@@ -22,7 +22,7 @@ from sira_grpc.registry.registrar import Registrar
 from sira_grpc.registry.tenants import Tenant
 from sira_grpc.registry.view import RegistryView
 from sira_grpc.rules import check_rules
-from sira_grpc.store.api import ABSENT, Delete, Op, Put
+from sira_grpc.store.api import ABSENT, Check, Delete, Op, Put
 from sira_grpc.times import timestamp
 
 NAMESPACE_WRITABLE = ("description", "metadata")
@@ -84,11 +84,11 @@ class Catalog:
         def plan() -> list[Op]:
             if name in self._view.services:
                 raise AlreadyExists(f"{name} is there already", metadata={"resource": name})
-            self._view.namespace(namespace)
+            within = Check(names.namespace_key(namespace), self._view.namespace(namespace).revision)
             message = Service()
             message.CopyFrom(service)
             message.ClearField("status")
-            return [Put(names.service_key(name), self._stamped(message), ABSENT)]
+            return [Put(names.service_key(name), self._stamped(message), ABSENT), within]
 
         async def create() -> int:
             with self._guard.using((namespace,)):

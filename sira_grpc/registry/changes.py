@@ -26,15 +26,19 @@ class ViewHooks:
     endpoint_written: an endpoint's registration is new, or changed.
     endpoint_gone: an endpoint was deleted; its name.
     health_written: the health record of an endpoint was written.
+    lease_written: a lease is new, or changed.
     lease_suspect: a lease has become suspect.
     lease_gone: a lease was deleted; its id.
+    applied: a commit is about to be applied, of whichever subsystem.
     """
 
     endpoint_written: list[Callable[[EndpointEntry], None]] = field(default_factory=list)
     endpoint_gone: list[Callable[[str], None]] = field(default_factory=list)
     health_written: list[Callable[[EndpointEntry], None]] = field(default_factory=list)
+    lease_written: list[Callable[[LeaseEntry], None]] = field(default_factory=list)
     lease_suspect: list[Callable[[LeaseEntry], None]] = field(default_factory=list)
     lease_gone: list[Callable[[str], None]] = field(default_factory=list)
+    applied: list[Callable[[], None]] = field(default_factory=list)
 
 
 class ChangeApplier:
@@ -69,15 +73,25 @@ class ChangeApplier:
     def _apply_namespace(self, path: str, change: Change, touched: set[ServiceEntry]) -> None:
         name = names.name_of_path(path)
         if change.value is None:
-            self._resources.namespaces.pop(name, None)
+            gone = self._resources.namespaces.pop(name, None)
+            for service in gone.services if gone is not None else ():  # another member created it meanwhile
+                self._resources.orphans[names.service_key(service)] = self._resources.services[service].revision
             return
         message = Namespace.FromString(change.value)
         message.etag = str(change.revision)
         entry = self._resources.namespaces.get(name)
         if entry is None:
-            self._resources.namespaces[name] = NamespaceEntry(message, change.revision)
+            services = self._take_in(names.SERVICES + path + "/")
+            self._resources.namespaces[name] = NamespaceEntry(message, change.revision, services)
         else:
             entry.message, entry.revision = message, change.revision
+
+    def _take_in(self, prefix: str) -> set[str]:
+        """Returns the names of the services below a prefix that had no namespace until now."""
+        keys = [key for key in self._resources.orphans if key.startswith(prefix)]
+        for key in keys:
+            del self._resources.orphans[key]
+        return {names.name_of_path(key.removeprefix(names.SERVICES)) for key in keys}
 
     def _apply_service(self, path: str, change: Change, touched: set[ServiceEntry]) -> None:
         name = names.name_of_path(path)
@@ -93,6 +107,7 @@ class ChangeApplier:
                 touched.discard(entry)
             if namespace is not None:
                 namespace.services.discard(name)
+            self._resources.orphans.pop(change.key, None)
             return
         message = Service.FromString(change.value)
         message.etag = str(change.revision)
@@ -106,6 +121,9 @@ class ChangeApplier:
             entry.message, entry.revision = message, change.revision
         if namespace is not None:
             namespace.services.add(name)
+            self._resources.orphans.pop(change.key, None)
+        else:
+            self._orphan(change)
         entry.feed.touch(SERVICE_ITEM, change.revision)
         touched.add(entry)
 
@@ -127,6 +145,9 @@ class ChangeApplier:
         lease = message.lease.rpartition("/")[2]
         if entry is None:
             entry = service.endpoints[name] = EndpointEntry(message, lease, change.revision)
+            # Records of an earlier endpoint of that name are void, but there: who writes them must know.
+            entry.health_revision = self._resources.orphans.get(names.HEALTH + path, 0)
+            entry.drain_revision = self._resources.orphans.get(names.DRAINS + path, 0)
         else:
             self._unlink(entry)
             service.healthy -= entry.healthy
@@ -219,6 +240,8 @@ class ChangeApplier:
         (self._resources.suspects.add if entry.suspect else self._resources.suspects.discard)(path)
         if entry.suspect != was_suspect:
             self._lease_changed(entry, change.revision, touched)
+        for hook in self._hooks.lease_written:
+            hook(entry)
         if entry.suspect and not was_suspect:
             for hook in self._hooks.lease_suspect:
                 hook(entry)

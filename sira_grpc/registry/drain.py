@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from sira.registry.internal.v1.drain_record_pb2 import DrainRecord
 from sira.registry.v1.event_pb2 import EventType
@@ -13,9 +14,10 @@ from sira.registry.v1.registry_service_pb2 import DrainOutcome, DrainResponse, E
 from sira_grpc.clock import Clock
 from sira_grpc.commits import Commits, in_chunks
 from sira_grpc.registry import names
-from sira_grpc.registry.entries import EndpointEntry
+from sira_grpc.registry.entries import EndpointEntry, ServiceEntry
 from sira_grpc.registry.events import EventLog
 from sira_grpc.registry.load import LoadTable
+from sira_grpc.registry.peers import NoPeers, Peers
 from sira_grpc.registry.view import RegistryView
 from sira_grpc.store.api import MAX_OPS, Delete, Op, Put
 from sira_grpc.times import timestamp
@@ -24,7 +26,16 @@ from sira_grpc.times import timestamp
 class Drainer:
     """The commands that drain endpoints, and take that back."""
 
-    def __init__(self, view: RegistryView, commits: Commits, loads: LoadTable, events: EventLog, clock: Clock) -> None:
+    def __init__(
+        self,
+        view: RegistryView,
+        commits: Commits,
+        loads: LoadTable,
+        events: EventLog,
+        clock: Clock,
+        peers: Peers | None = None,
+    ) -> None:
+        self._peers = peers or NoPeers()
         self._view = view
         self._commits = commits
         self._loads = loads
@@ -45,27 +56,56 @@ class Drainer:
         """
         chosen = self._choose(targets, locality)
         revision = await self._commits.run(self._mark(chosen, cause, actor))
-        services = [self._view.services[s] for s in {names.service_of(n) for n in chosen} if s in self._view.services]
-        # The view shows the commits: what a feed has come to includes them.
-        barriers = [(service.feed, service.feed.barrier(service.feed.revision)) for service in services]
-        outcome = DrainOutcome.DRAIN_OUTCOME_DRAINED
+        deadline = asyncio.get_running_loop().time() + patience
+        elsewhere = asyncio.ensure_future(self._peers.await_drain(chosen, revision, patience))
         try:
-            async with asyncio.timeout(patience):
-                for _, barrier in barriers:
-                    await barrier.opened.wait()
-                await self._loads.all_idle(chosen)
-        except TimeoutError:
-            outcome = DrainOutcome.DRAIN_OUTCOME_DEADLINE_EXCEEDED
+            told = (await self.await_local(chosen, revision, patience), await elsewhere)
         finally:
-            for feed, barrier in barriers:
-                feed.drop(barrier)
+            elsewhere.cancel()
+        notified, pending = (sum(counts) for counts in zip(*told, strict=True))
+        outcome = DrainOutcome.DRAIN_OUTCOME_DEADLINE_EXCEEDED
+        if not pending:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline):
+                    await self._loads.all_idle(chosen)
+                outcome = DrainOutcome.DRAIN_OUTCOME_DRAINED
         return DrainResponse(
             outcome=outcome,
             revision=revision,
-            watchers_notified=sum(barrier.notified for _, barrier in barriers),
-            watchers_pending=sum(barrier.pending for _, barrier in barriers),
+            watchers_notified=notified,
+            watchers_pending=pending,
             endpoints=[self._describe(name) for name in chosen],
         )
+
+    async def await_local(self, endpoints: Sequence[str], revision: int, patience: float) -> tuple[int, int]:
+        """Waits, at most `patience` seconds, until this member's watchers were told what a revision says of endpoints.
+
+        Returns how many of them were told, and how many were not in that time.
+
+        Raises:
+            KernelStopping: the view was closed before it had come to the revision.
+        """
+        deadline = asyncio.get_running_loop().time() + patience
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._view.caught_up(revision)
+        except TimeoutError:
+            return 0, sum(service.feed.subscribers for service in self._services(endpoints))
+        # The view shows the commits: what a feed has come to includes them.
+        barriers = [(s.feed, s.feed.barrier(s.feed.revision)) for s in self._services(endpoints)]
+        try:
+            with suppress(TimeoutError):  # the answer says who is pending
+                async with asyncio.timeout_at(deadline):
+                    for _, barrier in barriers:
+                        await barrier.opened.wait()
+        finally:
+            for feed, barrier in barriers:
+                feed.drop(barrier)
+        return sum(b.notified for _, b in barriers), sum(b.pending for _, b in barriers)
+
+    def _services(self, endpoints: Iterable[str]) -> list[ServiceEntry]:
+        services = {names.service_of(name) for name in endpoints}
+        return [self._view.services[name] for name in services if name in self._view.services]
 
     def _choose(self, targets: Iterable[str], locality: Locality | None) -> Sequence[str]:
         chosen: dict[str, None] = {}

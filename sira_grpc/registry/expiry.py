@@ -2,6 +2,9 @@
 
 Self-preservation follows Eureka's: when a large share of a service seems to vanish together, a broken network is
 likelier than a broken fleet, and removing everybody would turn a small fault into an outage.
+
+Of several members each lets the leases expire that are with it. Where two think so of one lease, or another member has
+claimed it meanwhile, compare-and-set on the lease's entry decides, in the first commit that removes anything.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 
 from sira.registry.v1.event_pb2 import EventType
 
@@ -24,12 +27,17 @@ from sira_grpc.registry.events import EventLog
 from sira_grpc.registry.lease_keeper import LeaseKeeper
 from sira_grpc.registry.leases import RETRY_SECONDS, LeaseTable
 from sira_grpc.registry.registrar import Registrar
+from sira_grpc.registry.store_pulse import StorePulse
 from sira_grpc.registry.view import RegistryView
 from sira_grpc.store.api import Delete, Op
 
 SWEEP_SECONDS = 0.2
+STOPPED_SECONDS = 1.0
+"""A sweep that comes later than this was held up: the process was stopped, or the machine was asleep."""
 CHUNK = 250
 """Leases that are removed in one commit, at most."""
+ORPHANS = "sweep/registry"
+"""The unit of placement of what has lost its owner."""
 COUNTED_AT_ONCE = 2000
 """Endpoints that are looked at without a pause, some 5 ms."""
 
@@ -71,7 +79,7 @@ class _Losses:
 class Expiry:
     """The one task that lets leases expire."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - it ends what all these parts have begun
         self,
         view: RegistryView,
         commits: Commits,
@@ -80,6 +88,7 @@ class Expiry:
         registrar: Registrar,
         events: EventLog,
         clock: Clock,
+        pulse: StorePulse,
         preservation: SelfPreservation,
     ) -> None:
         self._view = view
@@ -89,6 +98,7 @@ class Expiry:
         self._registrar = registrar
         self._events = events
         self._clock = clock
+        self._pulse = pulse
         self._rule = preservation
         self._losses: dict[str, _Losses] = {}
         self._sweeping = asyncio.Lock()
@@ -104,8 +114,13 @@ class Expiry:
 
     async def run(self) -> None:
         """Sweeps for ever; cancelled by its owner."""
+        loop = asyncio.get_running_loop()
         while True:
+            late = loop.time() + SWEEP_SECONDS
             await asyncio.sleep(SWEEP_SECONDS)
+            late = loop.time() - late
+            if late > STOPPED_SECONDS:  # what clients sent meanwhile is heard only now
+                self._pulse.slept(late)
             try:
                 await self.sweep()
             except (StoreUnavailable, Conflict):
@@ -118,6 +133,8 @@ class Expiry:
 
     async def _sweep(self) -> None:
         self._forget_old()
+        if not self._pulse.felt():
+            return
         now = self._clock.monotonic()
         for service, losses in list(self._losses.items()):
             if losses.watched and now >= losses.judged_at + RETRY_SECONDS:
@@ -134,7 +151,7 @@ class Expiry:
                 self._keeper.overdue(entry)
         for start in range(0, len(going), CHUNK):
             await self._commits.run(self._expire(going[start : start + CHUNK]))
-        if self._view.orphans:
+        if self._view.orphans and self._leases.owns(ORPHANS):
             await self._sweep_orphans()
 
     def _entry_of_due(self, lease: str) -> LeaseEntry | None:
@@ -148,28 +165,45 @@ class Expiry:
 
     async def _expire(self, entries: Sequence[LeaseEntry]) -> None:
         # Each is looked at again: while others were removed, it may have been renewed.
-        going = {entry.id: entry for entry in entries if self._leases.close_if_due(entry.id)}
-        endpoints = [name for entry in going.values() for name in entry.endpoints]
+        going = {entry.id: tuple(entry.endpoints) for entry in entries if self._leases.close_if_due(entry.id)}
+        ended: set[str] = set()
+
+        def end() -> list[Op]:
+            current = [entry for entry in map(self._view.leases.get, going) if entry is not None]
+            due = [entry for entry in current if self._leases.closed_as_due(entry.id)]
+            ended.clear()
+            ended.update(entry.id for entry in due)
+            return [Delete(names.LEASES + entry.id, entry.revision) for entry in due]
+
         try:
             await self._registrar.remove(
-                endpoints,
+                chain.from_iterable(going.values()),
                 "its lease expired",
                 kind=EventType.EVENT_TYPE_EXPIRED,
-                belongs=lambda endpoint: endpoint.lease in going,
-                then=lambda: [Delete(names.LEASES + lease) for lease in going],
+                belongs=lambda endpoint: endpoint.lease in ended,
+                first=end,
             )
         finally:
             for lease in going:
                 self._leases.reopen(lease)  # if the store could not write it: it comes up again
         now = self._clock.monotonic()
-        for name in endpoints:
+        for name in chain.from_iterable(going[lease] for lease in ended):
             self._losses.setdefault(names.service_of(name), _Losses()).times.append(now)
 
     async def _sweep_orphans(self) -> None:
-        def plan() -> list[Op]:
-            return [Delete(key, revision) for key, revision in islice(self._view.orphans.items(), CHUNK)]
+        taken: list[tuple[str, int]] = []
 
-        await self._commits.run(self._commits.apply(plan))
+        def plan() -> list[Op]:
+            taken[:] = islice(self._view.orphans.items(), CHUNK)
+            return [Delete(key, revision) for key, revision in taken]
+
+        revision = await self._commits.run(self._commits.apply(plan))
+        for key, _ in taken:
+            if key.startswith(names.ENDPOINTS):
+                name = names.name_of_path(key.removeprefix(names.ENDPOINTS))
+                self._events.record(
+                    EventType.EVENT_TYPE_EXPIRED, name, "its lease or service is gone", revision=revision
+                )
 
     async def _judge(self, service: str) -> None:
         """Pauses or resumes the expiry of a service by what would go with it."""

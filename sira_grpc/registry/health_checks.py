@@ -55,12 +55,17 @@ class HealthChecks:
         """Endpoints that are checked."""
         return len(self._checked)
 
-    def set(self, endpoint: Endpoint) -> None:
+    def __contains__(self, name: object) -> bool:
+        """Whether an endpoint of that name is checked."""
+        return name in self._checked
+
+    def set(self, endpoint: Endpoint, *, soon: bool = False) -> None:
         """Begins to check an endpoint, going on from its `status.state`; one without a check is checked no more.
 
         Where the registration, address, port and check are what they were, checking goes on as it is and the state
         handed in is ignored.
-        The first probe is at once, unless the name is new here and its state known, as after a restart of the kernel.
+        The first probe is at once, unless the name is new here and its state known, as after a restart of the kernel;
+        with `soon`, then too.
         """
         checked = _what_is_checked(endpoint)
         written = checked.SerializeToString(deterministic=True)
@@ -75,7 +80,7 @@ class HealthChecks:
         if kind == "ttl":
             self._ttl.set(checked, endpoint.status.state)
         else:
-            self._probed.set(checked, endpoint.status.state, at_once=before is not None)
+            self._probed.set(checked, endpoint.status.state, at_once=soon or before is not None)
 
     def remove(self, name: str) -> None:
         """Checks an endpoint no more. An unknown name is no error."""

@@ -8,8 +8,8 @@ from sira.registry.v1.registry_service_pb2 import HoldLeaseRequest, HoldLeaseRes
 
 from sira_grpc.errors import FieldViolation, InvalidField
 from sira_grpc.registry.lease_keeper import LeaseKeeper
-from sira_grpc.registry.leases import Hold
 from sira_grpc.registry.registrar import Registered, Registrar
+from sira_grpc.registry.tenure import Hold
 from sira_grpc.registry.view import RegistryView
 from sira_grpc.times import seconds
 
@@ -55,7 +55,7 @@ class LeaseSession:
         revision = done.revision
         if self._hold is None:
             self._key = key or done.lease_key
-            self._hold = self._keeper.attach(self._key, actor=self._actor)
+            self._hold = await self._keeper.attach(self._key, actor=self._actor)
         if request.deregister:
             revision = await self._registrar.deregister(request.deregister, lease_key=self._key, actor=self._actor)
         lease = self._keeper.describe(self._view.lease(done.lease))
@@ -98,7 +98,7 @@ class LeaseSession:
         if self._hold is None or self._hold.ended.done():
             return
         try:
-            await self._keeper.revoke(self._key, "released", actor=self._actor)
+            await self._keeper.release(self._hold, actor=self._actor)
         except BaseException:
             self.lost()
             raise

@@ -1,20 +1,27 @@
-"""Leases as they are held: who holds each one now, and when the others run out. Kept in memory, never per heartbeat."""
+"""Leases as they are held: who holds each one now, and when the others run out. Kept in memory, never per heartbeat.
+
+A lease is with one member: the one that its record names, which last heard of it, or the one that adopts it while that
+one is not live. Only the member that a lease is with lets it expire. Two members may both think that it is with them
+for a moment, as placement is a hint: whoever ends a lease, or takes it over, does so by compare-and-set on its entry.
+"""
 
 from __future__ import annotations
 
 import heapq
-from asyncio import Event, Future, get_running_loop
-from collections.abc import AsyncIterator, Iterator
+from asyncio import Event, get_running_loop
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 
 from sira.registry.v1.lease_pb2 import LeaseState
 
 from sira_grpc.clock import Clock
 from sira_grpc.errors import LeaseNotFound, LeaseNotYours
+from sira_grpc.placement import Alone, Placement
 from sira_grpc.registry import names
 from sira_grpc.registry.entries import LeaseEntry
 from sira_grpc.registry.lease_key import LeaseKey
+from sira_grpc.registry.lease_time import LeaseTime
+from sira_grpc.registry.tenure import Hold, Tenure
 from sira_grpc.registry.view import RegistryView
 from sira_grpc.times import seconds
 
@@ -25,27 +32,10 @@ DUE_AT_ONCE = 5000
 STALE_ENTRIES = 1024
 """Entries of leases that are gone, for which the heap is not yet worth being built anew."""
 
-
-@dataclass(slots=True, eq=False)
-class Hold:
-    """A stream that holds a lease."""
-
-    lease: str
-    ended: Future[None]  # done when another stream took over, or the lease is gone
-
-
-@dataclass(slots=True, eq=False)
-class Tenure:
-    """How one lease is held."""
-
-    ttl: float  # seconds
-    state: LeaseState.ValueType
-    deadline: float  # on the monotonic clock; of no meaning while HELD
-    hold: Hold | None = None
-    writers: int = 0  # registrations under way
-    written: Event | None = None  # set by the last of them, for whoever waits to remove the lease
-    closing: bool = False  # it is being removed: nobody may use it any more
-    queued: bool = False  # it has its place in the heap: one at most, however often its stream is lost
+_HELD = LeaseState.LEASE_STATE_HELD
+_RENEWED = LeaseState.LEASE_STATE_RENEWED
+_SUSPECT = LeaseState.LEASE_STATE_SUSPECT
+_RECOVERING = LeaseState.LEASE_STATE_RECOVERING
 
 
 class LeaseTable:
@@ -53,32 +43,101 @@ class LeaseTable:
 
     Deadlines are kept in a heap that renewals do not touch: a lease that is found to have been renewed when its old
     deadline comes up goes back with its new one. So a renewal is a look-up, a hash and an assignment.
+
+    Args:
+        placement: which members are live, and which adopts the lease of one that is not.
+
+    Attributes:
+        time: what TTLs run on.
+        moved: called with a lease that has come here, or gone to another member. On the event loop; must not block.
     """
 
-    def __init__(self, view: RegistryView, clock: Clock) -> None:
+    def __init__(self, view: RegistryView, clock: Clock, placement: Placement | None = None) -> None:
         self._view = view
-        self._clock = clock
+        self._placement = placement or Alone()
+        self.time = LeaseTime(clock)
+        self.moved: list[Callable[[LeaseEntry], None]] = []
         self._tenures: dict[str, Tenure] = {}
         self._heap: list[tuple[float, str]] = []
 
     def __getitem__(self, lease: str) -> Tenure:
         return self._tenures[lease]
 
+    @property
+    def member(self) -> str:
+        """Id of this member."""
+        return self._placement.member
+
+    def owns(self, unit: str) -> bool:
+        """Whether a unit of work belongs to this member."""
+        return self._placement.owns(unit)
+
+    def count_here(self) -> int:
+        """Counts the leases that are with this member."""
+        return sum(not tenure.elsewhere for tenure in self._tenures.values())
+
+    def is_named(self, entry: LeaseEntry) -> bool:
+        """Whether the record of a lease names this member."""
+        return entry.record.member == self._placement.member
+
+    def is_live(self, entry: LeaseEntry) -> bool:
+        """Whether the member that the record of a lease names is live."""
+        return self._placement.is_live(entry.record.member)
+
+    def has(self, lease: str) -> bool:
+        """Whether this member has a lease and lets it expire: is_here(), once it has been settled."""
+        tenure = self._tenures.get(lease)
+        return tenure is not None and not tenure.elsewhere
+
+    def is_here(self, entry: LeaseEntry) -> bool:
+        """Whether a lease is with this member: its record says so, or the member that it names is not live."""
+        return self.is_named(entry) or (not self.is_live(entry) and self._placement.owns(f"lease/{entry.id}"))
+
     def recover(self) -> None:
-        """Gives every lease of the view, which was held before a restart, one TTL to come back."""
-        now = self._clock.monotonic()
-        for lease, entry in self._view.leases.items():
-            state = LeaseState.LEASE_STATE_SUSPECT if entry.suspect else LeaseState.LEASE_STATE_RECOVERING
-            self._begin(lease, seconds(entry.record.ttl), state, now)
+        """Begins the tenure of every lease of the view. Those that are here have one TTL to come back."""
+        for entry in self._view.leases.values():
+            self.settle(entry)
 
     def created(self, lease: str, ttl: float) -> Tenure:
         """Begins the tenure of a new lease, which unary calls renew until a stream attaches."""
-        return self._begin(lease, ttl, LeaseState.LEASE_STATE_RENEWED, self._clock.monotonic())
-
-    def _begin(self, lease: str, ttl: float, state: LeaseState.ValueType, now: float) -> Tenure:
-        tenure = self._tenures[lease] = Tenure(ttl, state, now + ttl)
-        self._queue(lease, tenure, tenure.deadline)
+        tenure = self._tenures[lease] = Tenure(ttl, _SUSPECT, 0.0, self._placement.member)
+        self._restart(lease, tenure, _RENEWED)
         return tenure
+
+    def settle(self, entry: LeaseEntry) -> None:
+        """Brings a tenure in line with the record of its lease, and with which members are live.
+
+        A lease that comes here has a whole TTL, however often it comes: that a dead one stays longer does less harm
+        than that a live one goes. The stream that holds one which goes, or which another member took over, is told.
+        """
+        here = self.is_here(entry)
+        tenure = self._tenures.get(entry.id)
+        if tenure is None:
+            ttl = seconds(entry.record.ttl)
+            tenure = self._tenures[entry.id] = Tenure(ttl, _SUSPECT, 0.0, entry.record.member, elsewhere=not here)
+            if here:
+                self._restart(entry.id, tenure, _SUSPECT if entry.suspect else _RECOVERING)
+            return
+        was_here, taken = not tenure.elsewhere, entry.record.member != tenure.member
+        tenure.member = entry.record.member
+        tenure.elsewhere = not here
+        if was_here == here and not taken:
+            return
+        if self.is_named(entry):  # it was claimed for this member
+            if tenure.hold is None:
+                self._restart(entry.id, tenure, _RENEWED)
+        else:
+            tenure.end_hold(moved=True)
+            tenure.heard = False
+            if here:
+                self._restart(entry.id, tenure, _SUSPECT if entry.suspect else _RECOVERING)
+        if was_here != here:
+            for hook in self.moved:
+                hook(entry)
+
+    def _restart(self, lease: str, tenure: Tenure, state: LeaseState.ValueType) -> None:
+        tenure.state, tenure.deadline = state, self.time.now() + tenure.ttl
+        self._queue(lease, tenure, tenure.deadline)
 
     def _queue(self, lease: str, tenure: Tenure, at: float) -> None:
         if not tenure.queued:
@@ -141,10 +200,18 @@ class LeaseTable:
     def close_if_due(self, lease: str) -> bool:
         """Has a lease that has run out used by nobody any more. False if it has come to life again, or is in use."""
         tenure = self._tenures.get(lease)
-        if tenure is None or tenure.closing or tenure.writers or tenure.state == LeaseState.LEASE_STATE_HELD:
+        if tenure is None or tenure.closing or tenure.writers or not self._has_run_out(tenure):
             return False
-        tenure.closing = tenure.deadline <= self._clock.monotonic()
-        return tenure.closing
+        tenure.closing = True
+        return True
+
+    def closed_as_due(self, lease: str) -> bool:
+        """Whether a lease that close_if_due() closed is to be removed still: another member may have claimed it."""
+        tenure = self._tenures.get(lease)
+        return tenure is not None and tenure.closing and self._has_run_out(tenure)
+
+    def _has_run_out(self, tenure: Tenure) -> bool:
+        return not tenure.elsewhere and tenure.state != _HELD and tenure.deadline <= self.time.now()
 
     def reopen(self, lease: str) -> None:
         """Lets a lease be used again, if it is still there."""
@@ -153,17 +220,20 @@ class LeaseTable:
 
     def holds(self, lease: str) -> bool:
         """Whether a lease is there and not suspect, as far as this member knows: it may be ahead of the view."""
-        tenure = self._tenures.get(lease)
-        return tenure is not None and tenure.state != LeaseState.LEASE_STATE_SUSPECT
+        return lease in self._tenures and not self.is_suspect(lease)
 
-    def attach(self, lease: str) -> tuple[Hold, bool]:
-        """Binds a lease to a stream; an older stream's hold ends. Also returns whether it was suspect until now."""
+    def is_suspect(self, lease: str) -> bool:
+        """Whether a lease is suspect: one that is here as it is held, another as the view has it."""
         tenure = self._tenures[lease]
-        was_suspect = tenure.state == LeaseState.LEASE_STATE_SUSPECT
-        self._end_hold(tenure)
+        return self._view.leases[lease].suspect if tenure.elsewhere else tenure.state == _SUSPECT
+
+    def attach(self, lease: str) -> Hold:
+        """Binds a lease that is here to a stream; an older stream's hold ends."""
+        tenure = self._tenures[lease]
+        tenure.end_hold()
         tenure.hold = Hold(lease, get_running_loop().create_future())
-        tenure.state = LeaseState.LEASE_STATE_HELD
-        return tenure.hold, was_suspect
+        tenure.state, tenure.heard = _HELD, True
+        return tenure.hold
 
     def lost(self, hold: Hold) -> bool:
         """Notes that a stream was lost: the TTL runs. False if the stream did not hold its lease any more."""
@@ -171,50 +241,42 @@ class LeaseTable:
         if tenure is None or tenure.hold is not hold:
             return False
         tenure.hold = None
-        tenure.state = LeaseState.LEASE_STATE_SUSPECT
-        tenure.deadline = self._clock.monotonic() + tenure.ttl
-        self._queue(hold.lease, tenure, tenure.deadline)
+        self._restart(hold.lease, tenure, _SUSPECT)
         return True
 
     def suspect(self, lease: str) -> bool:
-        """Makes a lease suspect that no stream holds. False if it is already."""
+        """Makes a lease suspect that is here and that no stream holds. False if it is already."""
         tenure = self._tenures[lease]
-        if tenure.state == LeaseState.LEASE_STATE_SUSPECT:
+        if tenure.elsewhere or tenure.state == _SUSPECT:
             return False
-        tenure.state = LeaseState.LEASE_STATE_SUSPECT
+        tenure.state = _SUSPECT
         return True
 
     def renew(self, lease: str) -> bool:
-        """Puts off the deadline of a lease. True if it was suspect until now."""
+        """Puts off the deadline of a lease that is here. True if it was suspect until now."""
         tenure = self._tenures[lease]
-        if tenure.state == LeaseState.LEASE_STATE_HELD:
+        if tenure.elsewhere or tenure.state == _HELD:
             return False
-        was_suspect = tenure.state == LeaseState.LEASE_STATE_SUSPECT
-        tenure.state = LeaseState.LEASE_STATE_RENEWED
-        tenure.deadline = self._clock.monotonic() + tenure.ttl
+        was_suspect = tenure.state == _SUSPECT
+        tenure.state, tenure.heard = _RENEWED, True
+        tenure.deadline = self.time.now() + tenure.ttl
         return was_suspect
 
     def forget(self, lease: str) -> None:
         """Ends the tenure of a lease that is gone from the view."""
         tenure = self._tenures.pop(lease, None)
         if tenure is not None:
-            self._end_hold(tenure)
+            tenure.end_hold()
         if len(self._heap) > 2 * len(self._tenures) + STALE_ENTRIES:
             self._heap = [item for item in self._heap if item[1] in self._tenures]
             heapq.heapify(self._heap)
-
-    @staticmethod
-    def _end_hold(tenure: Tenure) -> None:
-        if tenure.hold is not None and not tenure.hold.ended.done():
-            tenure.hold.ended.set_result(None)
-        tenure.hold = None
 
     def due(self) -> list[str]:
         """Returns leases that have run out. Each comes up again after a second, until it is gone or renewed.
 
         Of very many that run out together some come up the next time.
         """
-        now = self._clock.monotonic()
+        now = self.time.now()
         found: list[str] = []
         while self._heap and self._heap[0][0] <= now and len(found) < DUE_AT_ONCE:
             _, lease = heapq.heappop(self._heap)
@@ -222,7 +284,7 @@ class LeaseTable:
             if tenure is None:
                 continue
             tenure.queued = False
-            if tenure.state == LeaseState.LEASE_STATE_HELD:
+            if tenure.elsewhere or tenure.state == _HELD:
                 continue
             if tenure.deadline > now:
                 self._queue(lease, tenure, tenure.deadline)
@@ -231,19 +293,30 @@ class LeaseTable:
                 self._queue(lease, tenure, now + RETRY_SECONDS)
         return found
 
+    def left(self, entry: LeaseEntry) -> float | None:
+        """Returns the seconds after which a lease expires; None while a stream holds it, or where only others know."""
+        tenure = self._tenures[entry.id]
+        if tenure.elsewhere or tenure.state == _HELD:
+            return None
+        return max(0.0, tenure.deadline - self.time.now())
+
     def at_risk(self, lease: str, window: float) -> bool:
         """Whether a lease will run out within a window in seconds unless something is heard.
 
         A lease that unary calls renew counts once two thirds of its TTL are over: its holder, which should renew three
-        times a TTL, has missed a renewal.
+        times a TTL, has missed a renewal. One that another member has counts while it is suspect, or that member is
+        not live: were those well, every member would see no more than its own share of a service vanish.
         """
         tenure = self._tenures.get(lease)
         if tenure is None:
             return True
-        if tenure.state == LeaseState.LEASE_STATE_HELD:
+        if tenure.elsewhere:
+            entry = self._view.leases[lease]
+            return entry.suspect or not self.is_live(entry)
+        if tenure.state == _HELD:
             return False
-        left = tenure.deadline - self._clock.monotonic()
-        if tenure.state == LeaseState.LEASE_STATE_SUSPECT:
+        left = tenure.deadline - self.time.now()
+        if tenure.state == _SUSPECT:
             return left <= window
         return left <= min(window, tenure.ttl / 3)
 

@@ -130,13 +130,14 @@ class Listing:
 
         return await _Page(Lease, "leases", size, token, filter_text, mask).of(self._view.leases, load)
 
-    def events(self, resource: str, *, size: int, token: str) -> tuple[list[Event], str]:
-        """Lists events, the newest first. Raises: InvalidPageToken."""
+    async def events(self, resource: str, *, size: int, token: str) -> tuple[list[Event], str]:
+        """Lists events, of all members, the newest first. Raises: InvalidPageToken."""
         query = f"events {resource}"
         after = decode_token(token, query)
         if after and not after.isdecimal():
             raise InvalidPageToken("page_token: not a next_page_token of an earlier page")
         wanted = page_size(size)
+        await self._events.refresh()
         found: list[tuple[int, Event]] = []
         for item in self._events.latest(below=int(after or 0), resource=resource):
             if len(found) == wanted:

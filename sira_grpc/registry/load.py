@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from sira.registry.v1.load_pb2 import EndpointLoad
 
 from sira_grpc.clock import Clock
 from sira_grpc.registry.leases import LeaseTable
+from sira_grpc.registry.load_follower import LoadFollower
 from sira_grpc.registry.registrar import Registrar
+
+FOLLOW_SECONDS = 0.1
+"""How long members gather loads for each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    at: float  # when it was made, at the latest, on the monotonic clock
+    load: EndpointLoad
+    own: bool  # reported to this member
 
 
 class LoadTable(Mapping[str, EndpointLoad]):
@@ -22,23 +34,55 @@ class LoadTable(Mapping[str, EndpointLoad]):
     def __init__(self, clock: Clock, *, ttl: float) -> None:
         self._clock = clock
         self._ttl = ttl
-        self._reports: dict[str, tuple[float, EndpointLoad]] = {}
+        self._reports: dict[str, _Report] = {}
         self._changed = asyncio.Event()
+        self._followers: set[LoadFollower] = set()
 
     def put(self, load: EndpointLoad) -> None:
         """Takes a report."""
-        self._reports[load.name] = (self._clock.monotonic(), load)
+        self._reports[load.name] = _Report(self._clock.monotonic(), load, own=True)
+        self._changed.set()
+        for follower in self._followers:
+            follower.note(load.name)
+
+    def put_remote(self, loads: Iterable[EndpointLoad]) -> None:
+        """Takes reports that were made to another member, which gathered them: what was reported here since stays."""
+        at = self._clock.monotonic() - FOLLOW_SECONDS
+        for load in loads:
+            known = self._reports.get(load.name)
+            if known is None or known.at <= at or not known.own:
+                self._reports[load.name] = _Report(at, load, own=False)
         self._changed.set()
 
+    async def follow(self) -> AsyncGenerator[list[EndpointLoad], None]:
+        """Yields the loads reported to this member: all at first, then what changes, 1,000 at once and at most every
+        100 ms. A slow reader gets the latest of each endpoint. Of endpoints that are gone, and reports that do not
+        count any more, nothing is told. To be closed with aclose()."""
+        follower = LoadFollower(name for name in self if self._reports[name].own)
+        self._followers.add(follower)
+        try:
+            while True:
+                loads = [load for name in await follower.batch() if (load := self._own(name)) is not None]
+                if loads:
+                    yield loads
+                if not follower.more:
+                    await asyncio.sleep(FOLLOW_SECONDS)
+        finally:
+            self._followers.discard(follower)
+
+    def _own(self, name: str) -> EndpointLoad | None:
+        load = self.get(name)
+        return load if load is not None and self._reports[name].own else None
+
     def __getitem__(self, name: str) -> EndpointLoad:
-        at, load = self._reports[name]
-        if self._clock.monotonic() - at > self._ttl:
+        report = self._reports[name]
+        if self._clock.monotonic() - report.at > self._ttl:
             raise KeyError(name)
-        return load
+        return report.load
 
     def __iter__(self) -> Iterator[str]:
         horizon = self._clock.monotonic() - self._ttl
-        return (name for name, (at, _) in self._reports.items() if at >= horizon)
+        return (name for name, report in self._reports.items() if report.at >= horizon)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -46,7 +90,7 @@ class LoadTable(Mapping[str, EndpointLoad]):
     def idle_since(self, name: str, since: float) -> bool:
         """Whether an endpoint reports no load, or nothing in flight after a time on the monotonic clock."""
         load = self.get(name)
-        return load is None or (load.in_flight == 0 and self._reports[name][0] >= since)
+        return load is None or (load.in_flight == 0 and self._reports[name].at >= since)
 
     async def all_idle(self, endpoints: Iterable[str]) -> None:
         """Returns once each endpoint has reported, from now on, that nothing is in flight, or reports no longer."""

@@ -11,7 +11,7 @@ from sira.registry.v1.endpoint_pb2 import Endpoint
 from sira.registry.v1.event_pb2 import EventType
 
 from sira_grpc.clock import Clock
-from sira_grpc.commits import Commits
+from sira_grpc.commits import MAX_CHANGES, Commits
 from sira_grpc.errors import LeaseNotYours, SiraError
 from sira_grpc.etags import check_etag
 from sira_grpc.field_masks import overwrite
@@ -24,7 +24,7 @@ from sira_grpc.registry.leases import LeaseTable
 from sira_grpc.registry.registration import Registration, check_distinct
 from sira_grpc.registry.view import RegistryView
 from sira_grpc.rules import check_rules
-from sira_grpc.store.api import MAX_OPS, Delete, Op, Put
+from sira_grpc.store.api import Delete, Op, Put
 from sira_grpc.times import duration, timestamp
 
 WRITABLE = ("addresses", "port", "locality", "weight", "metadata", "tags", "version", "health_check")
@@ -76,6 +76,7 @@ class Registrar:
             secret_sha256=key.secret_sha256,
             owner=actor,
             create_time=timestamp(self._clock.time_ns()),
+            member=self._leases.member,
         )
         batch = Registration(endpoints, key.id, allow_missing_service=allow_missing_service, new_lease=record)
         # Before the commit: should its outcome stay unknown, the lease, if it came to be, must still run out.
@@ -87,7 +88,10 @@ class Registrar:
         try:
             return await self._register(batch, actor)
         except SiraError:
-            self._leases.forget(batch.lease)  # nothing was written
+            # Nothing was written; or nobody knows: if it comes to be, the view tells, and its TTL begins then.
+            self._leases.forget(batch.lease)
+            if batch.lease in self._view.leases:
+                self._leases.settle(self._view.leases[batch.lease])
             raise
 
     async def register(
@@ -158,7 +162,9 @@ class Registrar:
         def plan() -> list[Op]:
             removals = [removal(self.check_under(name, lease)) for name in wanted]
             # The endpoints in one commit. Records that do not fit are orphans then, which the next sweep removes.
-            return [ops[0] for ops in removals] + [op for ops in removals for op in ops[1:]][: MAX_OPS - len(wanted)]
+            return [ops[0] for ops in removals] + [op for ops in removals for op in ops[1:]][
+                : MAX_CHANGES - len(wanted)
+            ]
 
         revision = await self._commits.run(self._commits.apply(plan))
         for name in wanted:
@@ -202,29 +208,38 @@ class Registrar:
         actor: str = "",
         kind: EventType.ValueType = EventType.EVENT_TYPE_DELETED,
         belongs: Callable[[EndpointEntry], bool],
-        then: Callable[[], Sequence[Op]],
+        first: Callable[[], Sequence[Op]] = tuple,
+        then: Callable[[], Sequence[Op]] = tuple,
     ) -> int:
-        """Removes endpoints with their records, and does `then`, 250 operations at most, with the last of them.
+        """Removes endpoints with their records; does `first`, 250 operations at most, with the first of them, and
+        `then`, as many, with the last.
 
         More than fit into one commit go in several, each endpoint whole. One that is gone when its turn comes, or does
         not belong any more because somebody else took it over, is left alone. Returns the revision.
+        A plan that is made again, as others wrote, asks `first` again, and then `belongs`.
         """
         entries = [e for e in map(self._view.find_endpoint, endpoints) if e is not None]
         gone: list[EndpointEntry] = []
         start = 0
         while True:
             chunk = entries[start : start + REMOVED_AT_ONCE]
+            before = first if start == 0 else tuple
             start += REMOVED_AT_ONCE
-            last = start >= len(entries)
+            after = then if start >= len(entries) else tuple
 
-            def plan(chunk: Sequence[EndpointEntry] = chunk, last: bool = last) -> list[Op]:
+            def plan(
+                chunk: Sequence[EndpointEntry] = chunk,
+                before: Callable[[], Sequence[Op]] = before,
+                after: Callable[[], Sequence[Op]] = after,
+            ) -> list[Op]:
+                begun = before()
                 gone[:] = [e for e in chunk if self._view.find_endpoint(e.message.name) is e and belongs(e)]
-                return [op for e in gone for op in removal(e)] + list(then() if last else ())
+                return [*(op for e in gone for op in removal(e)), *begun, *after()]
 
             revision = await self._commits.apply(plan)
             for entry in gone:
                 self._events.record(kind, entry.message.name, cause, revision=revision, actor=actor)
-            if last:
+            if start >= len(entries):
                 return revision
 
 

@@ -9,13 +9,14 @@ from sira.registry.internal.v1.lease_record_pb2 import LeaseRecord
 from sira.registry.v1.endpoint_pb2 import Endpoint
 from sira.registry.v1.service_pb2 import Service
 
+from sira_grpc.commits import MAX_CHANGES
 from sira_grpc.errors import EndpointHeld, FieldViolation, InvalidField, LeaseNotFound, ServiceNotFound
 from sira_grpc.etags import check_etag
 from sira_grpc.registry import names
 from sira_grpc.registry.entries import EndpointEntry
 from sira_grpc.registry.leases import LeaseTable
 from sira_grpc.registry.view import RegistryView
-from sira_grpc.store.api import ABSENT, Op, Put
+from sira_grpc.store.api import ABSENT, Check, Op, Put
 
 
 class Registration:
@@ -58,15 +59,19 @@ class Registration:
         Raises: as Registrar.register.
         """
         ops: list[Op] = []
+        checks: list[Op] = []
         if self._new_lease is not None:
             ops.append(Put(names.LEASES + self.lease, self._new_lease.SerializeToString(), ABSENT))
-        elif self.lease not in view.leases:
+        elif self.lease in view.leases:
+            checks.append(Check(names.LEASES + self.lease, view.leases[self.lease].revision))
+        else:
             raise LeaseNotFound("lease_key: the lease is gone", metadata={"lease": names.lease_name(self.lease)})
         # A view applies the operations in their order: what the endpoints hang on comes first.
         self.services = self._missing_services(view)
         for name in self.services:
             service = Service(name=name, create_time=now, update_time=now)
             ops.append(Put(names.service_key(name), service.SerializeToString(), ABSENT))
+        checks += self._checks(view)
         self.created, self.updated = [], []
         for endpoint in self._endpoints:
             entry = self._existing(endpoint, view, leases)
@@ -79,7 +84,18 @@ class Registration:
             key = names.ENDPOINTS + names.endpoint_path(endpoint.name)
             ops.append(Put(key, message.SerializeToString(), entry.revision if entry else ABSENT))
             (self.updated if entry else self.created).append(endpoint.name)
-        return ops
+        # Should they not all fit, because each endpoint has a namespace of its own: what is left without its namespace
+        # or service is an orphan, which the next sweep removes.
+        return ops + checks[: MAX_CHANGES - len(ops)] if ops else []
+
+    def _checks(self, view: RegistryView) -> list[Op]:
+        """Returns what keeps other members from deleting meanwhile what the endpoints hang on."""
+        services = dict.fromkeys(names.service_of(e.name) for e in self._endpoints)
+        namespaces = dict.fromkeys(names.namespace_of(name) for name in self.services)
+        checks: list[Op] = [
+            Check(names.service_key(s), view.services[s].revision) for s in services if s in view.services
+        ]
+        return checks + [Check(names.namespace_key(n), view.namespaces[n].revision) for n in namespaces]
 
     def _missing_services(self, view: RegistryView) -> list[str]:
         """Returns the services that are to be created. Raises: NamespaceNotFound, ServiceNotFound."""

@@ -14,7 +14,8 @@ from sira_grpc.background import Background
 from sira_grpc.clock import Clock
 from sira_grpc.commits import Commits
 from sira_grpc.config import RegistryConfig
-from sira_grpc.errors import KernelStopping
+from sira_grpc.errors import AlreadyExists, KernelStopping
+from sira_grpc.placement import Alone, Placement
 from sira_grpc.registry import names
 from sira_grpc.registry.catalog import Catalog
 from sira_grpc.registry.drain import Drainer
@@ -24,13 +25,17 @@ from sira_grpc.registry.guards import DeletionGuard
 from sira_grpc.registry.health_checks import HealthChecks
 from sira_grpc.registry.health_writer import HealthReports, HealthWriter
 from sira_grpc.registry.lease_keeper import LeaseKeeper
+from sira_grpc.registry.lease_records import LeaseRecords
 from sira_grpc.registry.lease_session import LeaseSession
 from sira_grpc.registry.leases import LeaseTable
 from sira_grpc.registry.listing import Listing
 from sira_grpc.registry.load import LoadReporter, LoadTable
+from sira_grpc.registry.peers import Peers
 from sira_grpc.registry.probe_api import Prober
 from sira_grpc.registry.registrar import Registrar
+from sira_grpc.registry.resharding import Resharding
 from sira_grpc.registry.resolve import Resolver
+from sira_grpc.registry.store_pulse import StorePulse
 from sira_grpc.registry.tenants import Namespaces
 from sira_grpc.registry.view import RegistryView
 from sira_grpc.registry.watching import Watching
@@ -48,9 +53,13 @@ class Registry:
         config: see RegistryConfig.
         clock, rng, random_bytes: time and randomness; random_bytes must be unpredictable, as keys are made of it.
         max_probes: how many probes may run at once.
+        placement: which members are live, and what is whose; alone by default.
+        peers: the other members.
+        quiet: seconds without a write after which a shared store has stalled, so that nothing expires; more than
+            members leave between two heartbeats.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what the registry needs of the rest of the kernel, put together in one place
         self,
         store: Store,
         prober: Prober,
@@ -60,7 +69,11 @@ class Registry:
         rng: random.Random,
         random_bytes: Callable[[int], bytes],
         max_probes: int,
+        placement: Placement | None = None,
+        peers: Peers | None = None,
+        quiet: float = 2.0,
     ) -> None:
+        placement = placement or Alone()
         self._store = store
         self._config = config
         self._background = Background()
@@ -68,40 +81,46 @@ class Registry:
         self.view = RegistryView(clock)
         self.commits = Commits(store, self.view)
         self.events = EventLog(store, clock, limit=config.events_kept)
-        self.leases = LeaseTable(self.view, clock)
+        self.leases = LeaseTable(self.view, clock, placement)
         guard = DeletionGuard()
         self.namespaces = Namespaces(self.view, guard)
         self.registrar = Registrar(self.view, self.commits, self.leases, guard, self.events, clock, random_bytes)
         self.catalog = Catalog(self.view, self.commits, self.registrar, guard, self.events, clock)
-        self.keeper = LeaseKeeper(self.view, self.commits, self.leases, self.registrar, self.events, clock)
-        self.expiry = self._make_expiry(config, clock)
-        self._health_writer = HealthWriter(self.view, self.events, clock, self.commits)
+        records = LeaseRecords(self.view, self.commits, self.leases, clock)
+        self.keeper = LeaseKeeper(self.view, self.commits, self.leases, self.registrar, self.events, clock, records)
+        pulse = StorePulse(self.view, clock, self.leases.time, quiet=quiet if store.shared else None)
+        self.expiry = self._make_expiry(config, clock, pulse)
+        self._health_writer = HealthWriter(self.view, self.events, clock, self.commits, self.leases)
+        self.resharding = Resharding(self.view, self.leases, self._health_writer, placement)
         self._checks = HealthChecks(
             prober, self._health_writer.found, clock=clock, random=rng, max_concurrent=max_probes
         )
-        self.health_reports = HealthReports(self.leases, self.registrar, self._checks)
+        self.health_reports = HealthReports(self.leases, self.registrar, self._checks, self._health_writer)
         self.loads = LoadTable(clock, ttl=config.load_report_ttl)
-        self.drainer = Drainer(self.view, self.commits, self.loads, self.events, clock)
+        self.drainer = Drainer(self.view, self.commits, self.loads, self.events, clock, peers)
         self.resolver = Resolver(self.view, self.loads, clock, rng)
-        self.watching = Watching(self.view)
+        self.watching = Watching(self.view, shared=store.shared)
         self.listing = Listing(self.view, self.keeper, self.expiry, self.events)
 
-    def _make_expiry(self, config: RegistryConfig, clock: Clock) -> Expiry:
+    def _make_expiry(self, config: RegistryConfig, clock: Clock, pulse: StorePulse) -> Expiry:
         rule = SelfPreservation(
             share=config.self_preservation_share,
             min_endpoints=config.self_preservation_min_endpoints,
             window=config.self_preservation_window,
             limit=config.self_preservation_limit,
         )
-        return Expiry(self.view, self.commits, self.leases, self.keeper, self.registrar, self.events, clock, rule)
+        return Expiry(
+            self.view, self.commits, self.leases, self.keeper, self.registrar, self.events, clock, pulse, rule
+        )
 
     async def start(self) -> None:
-        """Fills the view and starts to follow the store. Every lease has one TTL from here to come back."""
+        """Fills the view and starts to follow the store. Leases that are here have one TTL from here to come back."""
         snapshot = await self._store.snapshot(names.PREFIX)
         self.view.load(snapshot, compacted=self._store.compacted)
         await self.events.load()
         self.leases.recover()
         self.view.hooks.endpoint_gone.append(self.loads.forget)
+        self.view.hooks.lease_written.append(self.leases.settle)
         self.view.hooks.lease_gone.append(self.leases.forget)
         self._health_writer.begin(self._checks)
         self._following = self._background.own(self._follow(snapshot.revision), "registry view")
@@ -109,9 +128,10 @@ class Registry:
         self._background.own(self.keeper.suspects.run(), "registry suspects")
         self._background.own(self._health_writer.pending.run(), "registry health")
         if not snapshot.entries and not snapshot.deleted:
-            await self.catalog.create_namespace(
-                Namespace(name=DEFAULT_NAMESPACE, description="where services go unless told"), actor=""
-            )
+            default = Namespace(name=DEFAULT_NAMESPACE, description="where services go unless told")
+            with suppress(AlreadyExists):  # another member has begun at the same time
+                await self.catalog.create_namespace(default, actor="")
+        self._background.own(self.resharding.run(), "registry resharding")
         self._background.own(self.expiry.run(), "registry expiry")
 
     @property

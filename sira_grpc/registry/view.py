@@ -21,6 +21,7 @@ class RegistryView(Resources):
         self._applier = ChangeApplier(self, self.hooks)
         self._progress = Progress()
         self._generation = 0
+        self._ahead: dict[str, int] = {}  # keys of which the snapshot held more than its revision says
 
     @property
     def revision(self) -> int:
@@ -34,6 +35,8 @@ class RegistryView(Resources):
             kind: i for i, kind in enumerate(("namespaces", "services", "leases", "endpoints", "health", "drains"))
         }
         rows = sorted(snapshot.entries, key=lambda e: order.get(e.key.split("/", 2)[1], len(order)))
+        held = [(e.key, e.revision) for e in snapshot.entries]
+        self._ahead = {key: at for key, at in (*held, *snapshot.deleted) if at > snapshot.revision}
         self._applier.apply((Change(e.key, e.value, e.revision) for e in rows), live=False)
         self._progress.advance(snapshot.revision)
         for key, revision in sorted(snapshot.deleted, key=lambda deleted: deleted[1]):
@@ -58,8 +61,14 @@ class RegistryView(Resources):
 
     def apply(self, commit: Commit) -> None:
         """Applies a commit, wakes who watches what it touched and who waits for its revision."""
+        for hook in self.hooks.applied:
+            hook()
         now = self._clock.monotonic()
-        for service in self._applier.apply(commit.changes, live=True):
+        changes = commit.changes
+        if self._ahead:
+            changes = tuple(c for c in changes if c.revision > self._ahead.get(c.key, 0))
+            self._ahead = {key: at for key, at in self._ahead.items() if at > commit.revision}
+        for service in self._applier.apply(changes, live=True):
             self._generation += 1  # over all services, so that one that is created anew repeats none
             service.generation = self._generation
             service.feed.publish(now)

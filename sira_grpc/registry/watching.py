@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import aclosing, suppress
 
 from sira.registry.v1.endpoint_pb2 import Endpoint
 from sira.registry.v1.resolver_service_pb2 import (
@@ -20,15 +22,22 @@ from sira_grpc.watch import check_start
 
 PART_BYTES = 1 << 20
 """Size of one message, about: well below what clients take by default, 4 MiB."""
+LAG_SECONDS = 2.0
+"""By how much a member's view is behind another's, at most."""
 KEPT_POSITIONS = 16
 """Positions for which the messages of a service are kept. Readers who keep up are all at one; few are behind."""
 
 
 class Watching:
-    """The streams of Watch."""
+    """The streams of Watch.
 
-    def __init__(self, view: RegistryView) -> None:
+    Args:
+        shared: whether other members are on the same store.
+    """
+
+    def __init__(self, view: RegistryView, *, shared: bool = False) -> None:
         self._view = view
+        self._shared = shared
 
     def follow(self, request: WatchRequest) -> AsyncGenerator[bytes, None]:
         """Yields serialized WatchResponses for ever. To be closed with aclose().
@@ -36,9 +45,28 @@ class Watching:
         Raises, at once:
             ServiceNotFound, NamespaceNotFound: the service is not there.
             RevisionCompacted, RevisionAhead: start_revision is of no use.
+        or, where start_revision is ahead of the view of a store that others write to as well, from the iteration, after
+        waiting LAG_SECONDS at most for the view to come to it;
         and from the iteration:
             ServiceNotFound: the service was deleted.
         """
+        start = request.start_revision
+        if self._shared and start > self._view.revision:
+            return self._once_caught_up(request)
+        return self._follow(request)
+
+    async def _once_caught_up(self, request: WatchRequest) -> AsyncGenerator[bytes, None]:
+        """Follows for a reader who comes from another member, whose view may be ahead of this one's."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAG_SECONDS):
+                while self._view.revision < request.start_revision:
+                    # Revision by revision, as the wait for one that never comes would be kept for ever.
+                    await self._view.caught_up(self._view.revision + 1)
+        async with aclosing(self._follow(request)) as messages:
+            async for message in messages:
+                yield message
+
+    def _follow(self, request: WatchRequest) -> AsyncGenerator[bytes, None]:
         service = self._view.service(request.service)
         start = request.start_revision
         if start:

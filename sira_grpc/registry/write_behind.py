@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 
+from sira_grpc.commits import ATTEMPTS
 from sira_grpc.errors import Conflict, StoreUnavailable
 from sira_grpc.store.api import MAX_OPS, Op
 
@@ -33,6 +34,7 @@ class WriteBehind:
         self._marked: dict[str, None] = {}
         self._wake = asyncio.Event()
         self._writing = asyncio.Lock()
+        self._contended = 0  # tries in this flush that others came in between
 
     def mark(self, thing: str) -> None:
         """Has a thing written soon."""
@@ -48,10 +50,11 @@ class WriteBehind:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def flush(self) -> bool:
-        """Writes what is marked; False if the store cannot, and it stays marked."""
+        """Writes what is marked; False if the store cannot, or others come in between eight times, and it stays marked."""
         async with self._writing:
+            self._contended = 0
             while self._marked:
-                if not await self._write_some():
+                if not await self._write_some() or self._contended == ATTEMPTS:
                     return False
             return True
 
@@ -76,6 +79,7 @@ class WriteBehind:
         return True
 
     async def _write_singly(self, things: list[str]) -> None:
+        contended = False
         for thing in things:
             op = self._build(thing)
             if op is None:
@@ -84,6 +88,8 @@ class WriteBehind:
                 await self._commit([op])
             except (Conflict, StoreUnavailable):
                 self._mark_again([thing])
+                contended = True
+        self._contended += contended
 
     def _mark_again(self, things: list[str]) -> None:
         for thing in things:

@@ -55,7 +55,7 @@ async def test_what_nobody_renews_expires(world: World) -> None:
 
 async def test_a_lease_that_is_held_does_not(world: World) -> None:
     key = await world.register(endpoint("a"))
-    hold = world.registry.keeper.attach(key, actor="")
+    hold = await world.registry.keeper.attach(key, actor="")
     await world.sweep(after=1000)
     assert world.registered() == {"a"}
     world.registry.keeper.lost(hold, actor="")
@@ -260,7 +260,7 @@ async def test_a_service_that_is_deleted_is_no_longer_paused(world: World) -> No
 
 async def test_lost_streams_pause_it_too(world: World) -> None:
     keys = await fleet(world, 4)
-    holds = [world.registry.keeper.attach(key, actor="") for key in keys]
+    holds = [await world.registry.keeper.attach(key, actor="") for key in keys]
     await world.settled()
     for hold in holds[:3]:
         world.registry.keeper.lost(hold, actor="")
@@ -269,7 +269,7 @@ async def test_lost_streams_pause_it_too(world: World) -> None:
     assert len(world.registered()) == 4
     assert world.resolved() == {"e3"}  # kept, but not used before those that are well
     for key in keys[:2]:
-        world.registry.keeper.attach(key, actor="")
+        await world.registry.keeper.attach(key, actor="")
     await world.sweep(after=1)
     assert not paused(world)
     await world.sweep(after=1)
@@ -279,7 +279,7 @@ async def test_lost_streams_pause_it_too(world: World) -> None:
 async def test_a_restart_makes_nobody_suspect_and_evicts_nobody_who_comes_back(world: World) -> None:
     keys = await fleet(world, 6)
     for key in keys[:3]:
-        world.registry.keeper.attach(key, actor="")
+        await world.registry.keeper.attach(key, actor="")
     world.clock.advance(14)
     await world.restart()
     assert world.resolved() == {f"e{i}" for i in range(6)}
@@ -288,7 +288,7 @@ async def test_a_restart_makes_nobody_suspect_and_evicts_nobody_who_comes_back(w
     await world.registry.expiry.sweep()
     assert len(world.registered()) == 6
     for key in keys[:3]:
-        world.registry.keeper.attach(key, actor="")
+        await world.registry.keeper.attach(key, actor="")
     await world.registry.keeper.renew(keys[3:4])
     await world.sweep(after=1)
     assert world.registered() == {"e0", "e1", "e2", "e3"}
@@ -297,7 +297,7 @@ async def test_a_restart_makes_nobody_suspect_and_evicts_nobody_who_comes_back(w
 
 async def test_a_suspect_stays_one_over_a_restart(world: World) -> None:
     key = await world.register(endpoint("a"))
-    world.registry.keeper.lost(world.registry.keeper.attach(key, actor=""), actor="")
+    world.registry.keeper.lost(await world.registry.keeper.attach(key, actor=""), actor="")
     await world.settled()
     await world.restart()
     assert world.state().suspect

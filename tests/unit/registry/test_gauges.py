@@ -37,7 +37,7 @@ def readings(world: World) -> Readings:
 async def test_sizes(world: World, readings: Readings) -> None:
     await world.register(endpoint("a"), endpoint("b", check="ttl"))
     lost = await world.register(endpoint("c"))
-    world.registry.keeper.lost(world.registry.keeper.attach(lost, actor=""), actor="")
+    world.registry.keeper.lost(await world.registry.keeper.attach(lost, actor=""), actor="")
     await world.settled()
     assert readings.read() == {
         "namespaces": 1,

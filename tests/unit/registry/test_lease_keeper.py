@@ -22,7 +22,7 @@ async def test_a_lease_as_it_is_told(world: World) -> None:
     assert (lease.state, lease.ttl.seconds, lease.endpoints) == (LeaseState.LEASE_STATE_RENEWED, 30, 2)
     assert lease.expire_time.ToNanoseconds() == world.clock.time_ns() + 20_000_000_000
     assert lease.create_time.ToNanoseconds() == world.clock.time_ns() - 10_000_000_000
-    hold = world.registry.keeper.attach(key, actor="me")
+    hold = await world.registry.keeper.attach(key, actor="me")
     lease = lease_of(world, key)
     assert (lease.state, lease.HasField("expire_time")) == (LeaseState.LEASE_STATE_HELD, False)
     world.registry.keeper.lost(hold, actor="me")
@@ -36,14 +36,14 @@ async def test_a_lost_stream_makes_suspect_and_attaching_takes_it_back(world: Wo
     key = await world.register(endpoint("a"), endpoint("b"))
     other = await world.register(endpoint("c"))
     keeper = world.registry.keeper
-    keeper.lost(keeper.attach(key, actor="me"), actor="me")
+    keeper.lost(await keeper.attach(key, actor="me"), actor="me")
     await world.settled()
     assert world.state("a").suspect
     assert world.state("b").suspect
     assert not world.state("c").suspect
     assert world.resolved() == {"c"}  # nothing vouches for the others
     assert world.registry.size().suspect_leases == 1
-    keeper.attach(key, actor="me")
+    await keeper.attach(key, actor="me")
     await world.settled()
     assert world.resolved() == {"a", "b", "c"}
     lease = f"leases/{key.partition('.')[0]}"
@@ -54,7 +54,7 @@ async def test_a_lost_stream_makes_suspect_and_attaching_takes_it_back(world: Wo
 
 async def test_suspects_are_used_when_there_is_nobody_else(world: World) -> None:
     key = await world.register(endpoint("a"))
-    world.registry.keeper.lost(world.registry.keeper.attach(key, actor=""), actor="")
+    world.registry.keeper.lost(await world.registry.keeper.attach(key, actor=""), actor="")
     await world.settled()
     assert world.state().suspect
     assert world.resolved() == {"a"}
@@ -68,7 +68,7 @@ async def test_suspects_are_probed_at_once(world: World) -> None:
         await subscriber.wait()
         subscriber.position = feed.revision
     world.prober.answers[f"{SERVICE}/endpoints/a"] = NOT_SERVING
-    world.registry.keeper.lost(world.registry.keeper.attach(key, actor=""), actor="")
+    world.registry.keeper.lost(await world.registry.keeper.attach(key, actor=""), actor="")
     while world.resolved():  # no time passes: no interval is over
         await subscriber.wait()
         subscriber.position = feed.revision
@@ -78,12 +78,12 @@ async def test_suspects_are_probed_at_once(world: World) -> None:
 async def test_a_stream_that_comes_back_while_its_loss_is_written_leaves_nobody_suspect(world: World) -> None:
     key = await world.register(endpoint("a"))
     keeper = world.registry.keeper
-    hold = keeper.attach(key, actor="")
+    hold = await keeper.attach(key, actor="")
     await world.settled()
     world.store.shut()
     keeper.lost(hold, actor="")
     await world.store.arrived()
-    keeper.attach(key, actor="")
+    await keeper.attach(key, actor="")
     world.store.open()
     await world.settled()
     assert not world.state().suspect
@@ -93,7 +93,7 @@ async def test_a_stream_that_comes_back_while_its_loss_is_written_leaves_nobody_
 async def test_suspicion_that_the_store_could_not_write_is_written_later(world: World) -> None:
     key = await world.register(endpoint("a"))
     keeper = world.registry.keeper
-    hold = keeper.attach(key, actor="")
+    hold = await keeper.attach(key, actor="")
     await world.settled()
     world.store.failures = [StoreUnavailable("full")]
     keeper.lost(hold, actor="")
@@ -113,7 +113,7 @@ async def test_renewing_says_which_are_gone(world: World) -> None:
 async def test_renewing_a_suspect_takes_it_back(world: World) -> None:
     key = await world.register(endpoint("a"))
     keeper = world.registry.keeper
-    keeper.lost(keeper.attach(key, actor=""), actor="")
+    keeper.lost(await keeper.attach(key, actor=""), actor="")
     await world.settled()
     assert await keeper.renew([key]) == []
     await world.settled()
@@ -124,7 +124,7 @@ async def test_renewing_a_suspect_takes_it_back(world: World) -> None:
 
 async def test_revoking_removes_the_endpoints_at_once(world: World) -> None:
     key = await world.register(endpoint("a"), endpoint("b"))
-    hold = world.registry.keeper.attach(key, actor="")
+    hold = await world.registry.keeper.attach(key, actor="")
     with pytest.raises(LeaseNotYours):
         await world.registry.keeper.revoke(key + "x", "", actor="")
     await world.registry.keeper.revoke(key, "no longer wanted", actor="me")
@@ -157,8 +157,8 @@ async def test_a_lease_that_could_not_be_revoked_can_be_used(world: World) -> No
 
 async def test_the_end_of_a_hold_that_another_stream_took(world: World) -> None:
     key = await world.register(endpoint("a"))
-    first = world.registry.keeper.attach(key, actor="")
-    world.registry.keeper.attach(key, actor="")
+    first = await world.registry.keeper.attach(key, actor="")
+    await world.registry.keeper.attach(key, actor="")
     assert isinstance(world.registry.keeper.end_of(first, world.registry.view), LeaseSuperseded)
     world.registry.keeper.lost(first, actor="")
     await world.settled()
@@ -167,7 +167,7 @@ async def test_the_end_of_a_hold_that_another_stream_took(world: World) -> None:
 
 async def test_a_stream_that_ends_as_the_kernel_stops_makes_nobody_suspect(world: World) -> None:
     key = await world.register(endpoint("a"))
-    hold = world.registry.keeper.attach(key, actor="")
+    hold = await world.registry.keeper.attach(key, actor="")
     world.registry.stopping()
     world.registry.keeper.lost(hold, actor="")
     await world.settled()

@@ -90,8 +90,7 @@ def test_renewing_puts_it_off(table: Table) -> None:
 
 async def test_a_lease_that_a_stream_holds_is_never_due(table: Table) -> None:
     key = table.put()
-    hold, was_suspect = table.leases.attach(key.id)
-    assert not was_suspect
+    hold = table.leases.attach(key.id)
     table.clock.advance(100 * TTL)
     assert table.leases.due() == []
     assert not table.leases.renew(key.id)
@@ -103,19 +102,20 @@ async def test_a_lease_that_a_stream_holds_is_never_due(table: Table) -> None:
 
 async def test_attaching_again_stops_the_ttl(table: Table) -> None:
     key = table.put()
-    hold, _ = table.leases.attach(key.id)
+    hold = table.leases.attach(key.id)
     table.leases.lost(hold)
     table.clock.advance(TTL - 1)
-    _, was_suspect = table.leases.attach(key.id)
-    assert was_suspect
+    assert table.leases.is_suspect(key.id)
+    table.leases.attach(key.id)
+    assert not table.leases.is_suspect(key.id)
     table.clock.advance(2 * TTL)
     assert table.leases.due() == []
 
 
 async def test_attaching_ends_the_older_hold(table: Table) -> None:
     key = table.put()
-    first, _ = table.leases.attach(key.id)
-    second, _ = table.leases.attach(key.id)
+    first = table.leases.attach(key.id)
+    second = table.leases.attach(key.id)
     assert first.ended.done()
     assert not second.ended.done()
     assert not table.leases.lost(first)
@@ -124,7 +124,7 @@ async def test_attaching_ends_the_older_hold(table: Table) -> None:
 
 async def test_a_lease_that_is_gone_ends_its_hold(table: Table) -> None:
     key = table.put()
-    hold, _ = table.leases.attach(key.id)
+    hold = table.leases.attach(key.id)
     table.delete(key)
     assert hold.ended.done()
     assert not table.leases.lost(hold)
@@ -238,7 +238,7 @@ def test_a_lease_that_is_renewed_is_at_risk_once_a_renewal_was_missed(
 
 async def test_a_suspect_is_at_risk_within_the_window(table: Table) -> None:
     key = table.put()
-    hold, _ = table.leases.attach(key.id)
+    hold = table.leases.attach(key.id)
     assert not table.leases.at_risk(key.id, 100.0)
     table.leases.lost(hold)
     assert table.leases.at_risk(key.id, TTL)
@@ -250,7 +250,7 @@ async def test_a_suspect_is_at_risk_within_the_window(table: Table) -> None:
 async def test_a_stream_that_is_lost_again_and_again_takes_no_memory(table: Table) -> None:
     key = table.put()
     for _ in range(100):
-        hold, _ = table.leases.attach(key.id)
+        hold = table.leases.attach(key.id)
         table.leases.lost(hold)
     assert len(table.leases._heap) == 1
 

@@ -122,7 +122,7 @@ async def test_lists_over_one_and_over_many(world: World, listing: Listing) -> N
 
 async def test_leases(world: World, listing: Listing) -> None:
     keys = [await world.register(endpoint(i)) for i in "abc"]
-    world.registry.keeper.attach(keys[0], actor="")
+    await world.registry.keeper.attach(keys[0], actor="")
     every, token = await listing.leases(size=0, token="", filter_text="", mask=ALL)
     assert [lease.name for lease in every] == sorted(f"leases/{key.partition('.')[0]}" for key in keys)
     held, token = await listing.leases(size=0, token="", filter_text="state = LEASE_STATE_HELD", mask=ALL)
@@ -142,21 +142,21 @@ async def test_a_token_belongs_to_its_list(world: World, listing: Listing) -> No
 
 async def test_events_by_pages(world: World, listing: Listing) -> None:
     await world.register(*(endpoint(i) for i in "abcde"))
-    every, token = listing.events("", size=0, token="")
+    every, token = await listing.events("", size=0, token="")
     assert ([e.resource for e in every[-2:]], token) == ([SERVICE, DEFAULT], "")
     found, token = [], ""
     while True:
-        page, token = listing.events(SERVICE, size=2, token=token)
+        page, token = await listing.events(SERVICE, size=2, token=token)
         found += page
         await world.service(f"{SERVICE}-{len(found)}")  # newer ones move nothing
         if not token:
             break
         assert len(page) == 2
     assert found == [e for e in every if e.resource.startswith(SERVICE)]
-    assert listing.events(f"{SERVICE}/endpoints/x", size=0, token="") == ([], "")
+    assert await listing.events(f"{SERVICE}/endpoints/x", size=0, token="") == ([], "")
 
 
 async def test_a_token_that_is_none_of_events(listing: Listing) -> None:
     for token in ("x", encode_token("1", "events other"), encode_token("x", "events r")):
         with pytest.raises(InvalidPageToken):
-            listing.events("r", size=1, token=token)
+            await listing.events("r", size=1, token=token)

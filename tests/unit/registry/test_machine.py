@@ -27,7 +27,7 @@ from sira_grpc.errors import (
     ServiceNotFound,
     SiraError,
 )
-from sira_grpc.registry.leases import Hold
+from sira_grpc.registry.tenure import Hold
 from tests.clocks import FakeClock
 from tests.unit.registry.reader import Reader
 from tests.unit.registry.world import NOT_SERVING, SERVICE, SERVING, World, endpoint
@@ -233,7 +233,7 @@ class RegistryMachine(RuleBasedStateMachine):
         key = list(self._model.leases)[number % len(self._model.leases)]
 
         async def attach() -> Hold:
-            return self._world.registry.keeper.attach(key, actor="")
+            return await self._world.registry.keeper.attach(key, actor="")
 
         lease = self._model.leases[key]
         older = lease.hold

@@ -114,7 +114,7 @@ async def test_an_endpoint_of_another_lease_is_held(world: World) -> None:
 
 async def test_an_endpoint_of_a_suspect_lease_can_be_taken_over(world: World) -> None:
     first = await world.register(endpoint("a"))
-    hold = world.registry.keeper.attach(first, actor="")
+    hold = await world.registry.keeper.attach(first, actor="")
     world.registry.keeper.lost(hold, actor="")
     world.clock.advance(1)
     second = await world.register(endpoint("a"))
@@ -123,7 +123,7 @@ async def test_an_endpoint_of_a_suspect_lease_can_be_taken_over(world: World) ->
     assert not entry.message.status.suspect
     assert entry.message.create_time.ToNanoseconds() == world.clock.time_ns()
     # The first may come back, but not for what it has lost; and when it expires, that stays.
-    world.registry.keeper.attach(first, actor="")
+    await world.registry.keeper.attach(first, actor="")
     with pytest.raises(EndpointHeld):
         await register(world, first, endpoint("a"))
     with pytest.raises(LeaseNotYours):
@@ -134,10 +134,10 @@ async def test_an_endpoint_of_a_suspect_lease_can_be_taken_over(world: World) ->
 
 async def test_a_lease_that_was_attached_again_holds_at_once(world: World) -> None:
     first = await world.register(endpoint("a"))
-    world.registry.keeper.lost(world.registry.keeper.attach(first, actor=""), actor="")
+    world.registry.keeper.lost(await world.registry.keeper.attach(first, actor=""), actor="")
     await world.settled()
     assert world.state().suspect
-    world.registry.keeper.attach(first, actor="")
+    await world.registry.keeper.attach(first, actor="")
     assert world.state().suspect  # that it is not suspect any more is not yet in the store
     with pytest.raises(EndpointHeld):
         await world.register(endpoint("a"))
@@ -147,7 +147,7 @@ async def test_what_was_taken_over_is_checked_anew(world: World) -> None:
     first = await world.register(endpoint("a", check="tcp"))
     name = f"{SERVICE}/endpoints/a"
     await found(world, "a", SERVING)
-    world.registry.keeper.lost(world.registry.keeper.attach(first, actor=""), actor="")
+    world.registry.keeper.lost(await world.registry.keeper.attach(first, actor=""), actor="")
     world.clock.advance(1)
     world.prober.probed.clear()
     await world.register(endpoint("a", check="tcp"))
@@ -169,7 +169,7 @@ async def found(world: World, id_: str, state: HealthState.ValueType) -> None:
 @pytest.mark.parametrize("taken_over_by", ["the sweep", "revoking"])
 async def test_what_is_taken_over_while_its_lease_ends_stays(world: World, taken_over_by: str) -> None:
     first = await world.register(endpoint("a"), ttl=15)
-    world.registry.keeper.lost(world.registry.keeper.attach(first, actor=""), actor="")
+    world.registry.keeper.lost(await world.registry.keeper.attach(first, actor=""), actor="")
     await world.settled()
     world.clock.advance(20)
     world.store.shut()

@@ -36,7 +36,7 @@ async def test_it_is_the_same_after_a_restart(world: World) -> None:
 async def test_how_much_it_holds(world: World) -> None:
     key = await world.register(endpoint("a"), endpoint("b", check="ttl"))
     await world.register(endpoint("c"))
-    world.registry.keeper.lost(world.registry.keeper.attach(key, actor=""), actor="")
+    world.registry.keeper.lost(await world.registry.keeper.attach(key, actor=""), actor="")
     await world.settled()
     assert world.registry.size() == RegistrySize(
         namespaces=1, services=1, endpoints=3, healthy_endpoints=1, leases=2, suspect_leases=1

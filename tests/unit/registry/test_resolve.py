@@ -68,7 +68,7 @@ async def test_a_change_is_seen_at_once(world: World) -> None:
     assert world.resolved() == {"a", "b"}
     await world.registry.keeper.revoke(key, "", actor="")
     assert world.resolved() == {"b"}
-    world.registry.keeper.lost(world.registry.keeper.attach(other, actor=""), actor="")
+    world.registry.keeper.lost(await world.registry.keeper.attach(other, actor=""), actor="")
     await world.register(endpoint("c"))
     await world.settled()
     assert world.resolved() == {"c"}
@@ -88,7 +88,7 @@ async def test_those_that_are_not_healthy_come_last_and_only_if_asked_for(world:
     await world.register(endpoint("c"), endpoint("b"), endpoint("a", check="ttl"))
     await world.registry.drainer.drain([f"{SERVICE}/endpoints/b"], locality=None, patience=0, cause="", actor="")
     suspect = await world.register(endpoint("d"))
-    world.registry.keeper.lost(world.registry.keeper.attach(suspect, actor=""), actor="")
+    world.registry.keeper.lost(await world.registry.keeper.attach(suspect, actor=""), actor="")
     await world.settled()
     assert world.resolved() == {"c"}
     answer = world.resolve(include_unhealthy=True).endpoints

@@ -114,7 +114,7 @@ async def test_resuming_over_a_restart(world: World, reader: Reader) -> None:
     gone = await world.register(endpoint("c"))
     await reader.until(lambda: reader.sees(world))
     await reader.close()
-    world.registry.keeper.lost(world.registry.keeper.attach(key, actor=""), actor="")
+    world.registry.keeper.lost(await world.registry.keeper.attach(key, actor=""), actor="")
     await world.settled()
     await world.registry.keeper.revoke(gone, "", actor="")
     await world.restart()

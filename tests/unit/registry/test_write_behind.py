@@ -151,3 +151,13 @@ async def test_what_was_being_written_when_its_task_was_cancelled_stays_marked(t
     target.gate.set()
     assert await target.pending.flush()
     assert target.written == {"a": 1}
+
+
+async def test_what_others_write_again_and_again_is_tried_later(target: Target) -> None:
+    target.failures = [Conflict("a")] * 40
+    target.want("a", 1)
+    assert not await target.pending.flush()
+    assert len(target.failures) == 40 - 2 * 8
+    target.failures.clear()
+    assert await target.pending.flush()
+    assert target.written == {"a": 1}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,9 +16,11 @@ from sira.registry.v1.resolver_service_pb2 import ResolveRequest, ResolveRespons
 from sira.registry.v1.service_pb2 import Service
 
 from sira_grpc.config import RegistryConfig
+from sira_grpc.placement import Alone, Placement
+from sira_grpc.registry.peers import NoPeers, Peers
 from sira_grpc.registry.probe_api import ProbeResult
 from sira_grpc.registry.registry import Registry
-from sira_grpc.store import Op, Store, open_sqlite
+from sira_grpc.store import Commit, Op, Store, open_sqlite
 from sira_grpc.store.sqlite import SqliteStore
 from tests.clocks import FakeClock
 
@@ -56,8 +59,11 @@ def seeded_bytes(seed: int) -> Callable[[int], bytes]:
 class GatedStore:
     """The real store, whose commits a test can hold up, or have fail."""
 
-    def __init__(self, store: SqliteStore) -> None:
+    def __init__(self, store: SqliteStore, *, shared: bool = False) -> None:
         self._store = store
+        self.shared = shared
+        self.visible = asyncio.Event()
+        self.visible.set()
         self.failures: list[Exception] = []
         self._gate = asyncio.Event()
         self._gate.set()
@@ -87,6 +93,12 @@ class GatedStore:
             raise self.failures.pop(0)
         return await self._store.commit(ops)
 
+    async def watch(self, prefix: str, *, after: int) -> AsyncGenerator[Commit, None]:
+        async with aclosing(self._store.watch(prefix, after=after)) as commits:
+            async for commit in commits:
+                await self.visible.wait()
+                yield commit
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
@@ -101,10 +113,15 @@ class World:
         self.prober = ToldProber()
         self.store: GatedStore
         self.registry: Registry
+        self.placement: Placement = Alone()
+        self.peers: Peers = NoPeers()
         self._random_bytes = seeded_bytes(1)
 
+    async def open_store(self) -> GatedStore:
+        return GatedStore(await open_sqlite(self.path, clock=self.clock))
+
     async def start(self) -> None:
-        self.store = GatedStore(await open_sqlite(self.path, clock=self.clock))
+        self.store = await self.open_store()
         self.registry = Registry(
             cast(Store, self.store),
             self.prober,
@@ -113,6 +130,8 @@ class World:
             rng=random.Random(1),
             random_bytes=self._random_bytes,
             max_probes=64,
+            placement=self.placement,
+            peers=self.peers,
         )
         await self.registry.start()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,7 +23,12 @@ from sira_grpc.bus.settling import Settling
 from sira_grpc.bus.source import Source
 from sira_grpc.bus.view import BusView, SubscriptionEntry, TopicEntry
 from sira_grpc.clock import Clock
-from sira_grpc.errors import FieldViolation, InvalidField, SiraError, SubscriptionNotFound
+from sira_grpc.errors import FieldViolation, InvalidField, SiraError
+
+LOOK_AGAIN_SECONDS = 1.0
+"""After a partition could not be opened."""
+
+log = logging.getLogger(__name__)
 
 
 class ActiveSubscription:
@@ -34,8 +40,10 @@ class ActiveSubscription:
         dead_letters: where it puts what it gives up.
         clock, rng: see Source.
         metrics: counts.
+        turns: partitions that are opened at once, of all subscriptions.
 
     Attributes:
+        ended: what its streams ended with, once it is deleted, or another member's.
         sources: by topic, without its namespace, and partition.
         consumers: by number.
         settling: takes what becomes of records.
@@ -50,8 +58,10 @@ class ActiveSubscription:
         clock: Clock,
         rng: random.Random,
         metrics: BusMetrics,
+        turns: asyncio.Semaphore,
     ) -> None:
         self.entry = entry
+        self.ended: SiraError | None = None
         self.dead_letters = dead_letters
         self.sources: dict[tuple[str, int], Source] = {}
         self.consumers: dict[int, Consumer] = {}
@@ -63,24 +73,35 @@ class ActiveSubscription:
         self._dispatcher = Dispatcher(
             entry.name, self.sources, self.consumers, self.settling, self._paused, clock, metrics
         )
+        self._turns = turns
+        self._fence = False
         self._stale = True
         self._following = asyncio.Lock()
         self._background = Background()
 
-    async def open(self, failed: Callable[[], object]) -> None:
-        """Takes up where it was left, and begins to deliver; `failed` is called if that ends by itself."""
-        await self.dead_letters.open()
+    async def open(self, failed: Callable[[], object], *, fence: bool = False) -> None:
+        """Takes up where it was left, and begins to deliver.
+
+        Args:
+            failed: called if that ends by itself.
+            fence: another member may have had it until now. What that one settles before it is fenced is known here
+                before anything is delivered; what it would settle later, it cannot.
+
+        Raises:
+            NotOwner, StoreUnavailable: it cannot be opened now.
+        """
+        self._fence = fence
+        await self.dead_letters.open(fence=fence)
         async with self._following:
             await self._follow_topics()
         task = self._background.own(self._run(), f"bus subscription {self.entry.name}")
         task.add_done_callback(lambda done: None if done.cancelled() else failed())
 
-    async def close(self) -> None:
-        """Ends it: what was settled is durable when this returns."""
+    async def close(self, error: SiraError | None = None) -> None:
+        """Ends it: what was settled is durable when this returns. What comes later fails with an error, if given."""
         await self._background.cancel()
         await self.settling.close()
-        for source in self.sources.values():
-            await self._part(source)
+        await asyncio.gather(*(self._part(source, error) for source in self.sources.values()))
         await self.dead_letters.close()
 
     def wake(self) -> None:
@@ -106,15 +127,17 @@ class ActiveSubscription:
             source.update()
         self.wake()
 
-    def end(self) -> None:
-        """Ends the streams: the subscription was deleted."""
-        error = SubscriptionNotFound(f"{self.entry.name} was deleted", metadata={"resource": self.entry.name})
+    def end(self, error: SiraError) -> None:
+        """Ends the streams: the subscription was deleted, or is another member's."""
+        self.ended = error
         for consumer in self.consumers.values():
             consumer.end(error)
 
     def join(self, consumer: Consumer) -> None:
         """Begins to deliver to a consumer."""
         self.consumers[consumer.number] = consumer
+        if self.ended is not None:
+            consumer.end(self.ended)
         self.wake()
 
     def leave(self, consumer: Consumer, *, counted: bool) -> None:
@@ -174,8 +197,18 @@ class ActiveSubscription:
             await self._dispatcher.next_round()
             if self._stale:
                 async with self._following:
-                    await self._follow_topics()
+                    await self._look_for_topics()
             await self._dispatcher.round()
+
+    async def _look_for_topics(self) -> None:
+        try:
+            await self._follow_topics()
+        except SiraError as error:
+            log.warning("%s: %s", self.entry.name, error)
+            self._look_again()
+
+    def _look_again(self) -> None:
+        asyncio.get_running_loop().call_later(LOOK_AGAIN_SECONDS, self.topics_changed)
 
     async def _follow_topics(self) -> None:
         """Opens the partitions of the topics that it reads, and lets go of those of the others."""
@@ -189,25 +222,35 @@ class ActiveSubscription:
             if key not in wanted or wanted[key].uid != source.partition.topic_uid:
                 del self.sources[key]
                 await self._part(source)
+        missing = [key for key in wanted if key not in self.sources]
+        outcomes = await asyncio.gather(
+            *(self._open_source(wanted[key], key[1]) for key in missing), return_exceptions=True
+        )
         fresh: dict[tuple[str, int], tuple[Source, int]] = {}
-        for key, topic in wanted.items():
-            if key not in self.sources:
-                with suppress(SiraError):  # it is gone again, or the store is: the next look tries again
-                    fresh[key] = await self._open_source(topic, key[1])
-        await self.settling.recover(fresh.values())
-        self.sources.update((key, source) for key, (source, _) in fresh.items())
+        for key, outcome in zip(missing, outcomes, strict=True):
+            if isinstance(outcome, SiraError):
+                self._look_again()  # it is gone again, or the store is
+            elif isinstance(outcome, BaseException):
+                raise outcome
+            else:
+                fresh[key] = outcome
+        await self.settling.recover(fresh.values(), self._turns, fence=self._fence)
+        for key, (source, _) in fresh.items():
+            self.sources[key] = source
+            source.partition.listeners.append(self.wake)
+        self.wake()
 
     async def _open_source(self, topic: TopicEntry, number: int) -> tuple[Source, int]:
         partition = (await self._partitions.get(topic, number)).partition
         source = Source(partition, self.entry.uid, self._settings, self._clock, self._rng)
-        known = await source.open(self.entry.starts.get((topic.uid, number), 0), self.dead_letters.next)
-        partition.listeners.append(self.wake)
+        async with self._turns:
+            known = await source.open(self.entry.starts.get((topic.uid, number), 0), self.dead_letters.next)
         return source, known
 
-    async def _part(self, source: Source) -> None:
+    async def _part(self, source: Source, error: SiraError | None = None) -> None:
         with suppress(ValueError):
             source.partition.listeners.remove(self.wake)
-        await source.settlements.close()
+        await source.settlements.close(error)
 
     def _settings(self) -> SubscriptionSettings:
         return self.entry.settings

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from sira_grpc.bus import names
 from sira_grpc.bus.active_subscription import ActiveSubscription
 from sira_grpc.bus.dead_letters import DeadLetters
 from sira_grpc.bus.metrics import BusMetrics
 from sira_grpc.bus.partitions import Partitions
+from sira_grpc.bus.tenure import FencedLogs, Tenure
 from sira_grpc.bus.view import BusView, SubscriptionEntry, TopicEntry
 from sira_grpc.clock import Clock
-from sira_grpc.errors import SubscriptionNotFound
+from sira_grpc.errors import NotOwner, SiraError, SubscriptionNotFound
 from sira_grpc.store.api import LogStore
+
+SOURCES_AT_ONCE = 32
+"""Partitions that are opened for subscriptions: each takes a few requests to the store."""
 
 
 class ActiveSubscriptions:
@@ -25,6 +29,7 @@ class ActiveSubscriptions:
         view, partitions: what they read.
         clock, rng: see Source.
         metrics: counts.
+        tenure: returns the tenure of a namespace, or raises NotOwner.
 
     Attributes:
         failed: the task of one of them has ended, which must not be.
@@ -38,8 +43,11 @@ class ActiveSubscriptions:
         clock: Clock,
         rng: random.Random,
         metrics: BusMetrics,
+        tenure: Callable[[str], Awaitable[Tenure]],
     ) -> None:
         self.failed = asyncio.Event()
+        self._tenure = tenure
+        self._turns = asyncio.Semaphore(SOURCES_AT_ONCE)
         self._store = store
         self._view = view
         self._partitions = partitions
@@ -64,6 +72,7 @@ class ActiveSubscriptions:
 
         Raises:
             SubscriptionNotFound: it was deleted.
+            NotOwner: another member serves its namespace.
             StoreUnavailable, StoreCorrupt: it cannot be opened.
         """
         task = self._tasks.get(entry.uid)
@@ -73,19 +82,23 @@ class ActiveSubscriptions:
         return await asyncio.shield(task)
 
     async def _open(self, entry: SubscriptionEntry) -> ActiveSubscription:
-        dead_letters = DeadLetters(self._store, entry.uid, entry.name)
+        tenure = await self._tenure(names.namespace_of(entry.name))
+        dead_letters = DeadLetters(FencedLogs(self._store, tenure), entry.uid, entry.name)
         active = ActiveSubscription(
-            entry, self._view, self._partitions, dead_letters, self._clock, self._rng, self._metrics
+            entry, self._view, self._partitions, dead_letters, self._clock, self._rng, self._metrics, self._turns
         )
-        await active.open(self.failed.set)
+        await active.open(self.failed.set, fence=tenure.shared)
         if self._view.subscriptions_by_uid.get(entry.uid) is not entry:
             await active.close()
-            raise SubscriptionNotFound(f"{entry.name} was deleted", metadata={"resource": entry.name})
+            raise _deleted(entry)
+        if tenure.left.is_set():
+            await active.close()
+            tenure.check_begin()
         return active
 
     def _opened(self, uid: str, task: asyncio.Task[ActiveSubscription]) -> None:
-        if task.cancelled() or task.exception() is not None:
-            self._tasks.pop(uid, None)  # the next one who asks tries again
+        if (task.cancelled() or task.exception() is not None) and self._tasks.get(uid) is task:
+            del self._tasks[uid]  # the next one who asks tries again
 
     def _written(self, entry: SubscriptionEntry) -> None:
         for active in self.opened():
@@ -95,16 +108,29 @@ class ActiveSubscriptions:
     def _gone(self, entry: SubscriptionEntry) -> None:
         task = self._tasks.pop(entry.uid, None)
         if task is not None:
-            closing = asyncio.create_task(self._close(task), name=f"bus close {entry.name}")
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)
+            self._end(task, _deleted(entry))
+
+    def _end(self, task: asyncio.Task[ActiveSubscription], error: SiraError) -> asyncio.Task[None]:
+        """Ends the streams of a subscription at once, and closes it."""
+        if task.done() and not task.cancelled() and task.exception() is None:
+            task.result().end(error)
+        closing = asyncio.create_task(self._close(task, error), name=f"bus close {task.get_name()}")
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+        return closing
 
     @staticmethod
-    async def _close(task: asyncio.Task[ActiveSubscription]) -> None:
+    async def _close(task: asyncio.Task[ActiveSubscription], error: SiraError) -> None:
         (outcome,) = await asyncio.gather(task, return_exceptions=True)
         if isinstance(outcome, ActiveSubscription):
-            outcome.end()
-            await outcome.close()
+            outcome.end(error)
+            await outcome.close(error)
+
+    def let_go(self, namespace: str, error: NotOwner, *, orderly: bool) -> Awaitable[None]:
+        """See Served. What is settled and cannot be written any more was not confirmed."""
+        within = self._view.subscriptions_in(namespace).values()
+        tasks = [task for entry in within if (task := self._tasks.pop(entry.uid, None)) is not None]
+        return _all_of([self._end(task, error) for task in tasks])
 
     def _topics_changed(self, topic: TopicEntry) -> None:
         short, namespace = names.short(topic.name), names.namespace_of(topic.name)
@@ -121,15 +147,10 @@ class ActiveSubscriptions:
         # One that was deleted meanwhile, or shortly before, may still have settled something in a topic that is gone.
         await asyncio.gather(*self._closing, return_exceptions=True)
 
-    async def close(self) -> None:
-        """Ends all of them: what was settled is durable when this returns."""
-        tasks, self._tasks = tuple(self._tasks.values()), {}
-        for task in tasks:
-            await self._close_quietly(task)
-        await asyncio.gather(*self._closing, return_exceptions=True)
 
-    @staticmethod
-    async def _close_quietly(task: asyncio.Task[ActiveSubscription]) -> None:
-        (outcome,) = await asyncio.gather(task, return_exceptions=True)
-        if isinstance(outcome, ActiveSubscription):
-            await outcome.close()
+def _deleted(entry: SubscriptionEntry) -> SubscriptionNotFound:
+    return SubscriptionNotFound(f"{entry.name} was deleted", metadata={"resource": entry.name})
+
+
+async def _all_of(tasks: Sequence[asyncio.Task[None]]) -> None:
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -268,7 +268,9 @@ class Appender:
         partition = self._partition
         if sealed:
             try:
-                number = await partition.logs.append(partition.log, [each.data for each in sealed])
+                number = await partition.logs.append(
+                    partition.log, [each.data for each in sealed], expected=partition.live.next
+                )
             except Exception as error:  # noqa: BLE001  whatever it is belongs to the publishers
                 self._retract(sealed, duplicates, error)
                 return

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from typing import Protocol
 
 from opentelemetry.metrics import Meter
 from sira.bus.v1.subscription_pb2 import StartPosition, SubscriptionStatus
@@ -21,6 +20,7 @@ from sira_grpc.bus.incoming import Incoming, Published
 from sira_grpc.bus.janitor import Janitor
 from sira_grpc.bus.metrics import BusMetrics
 from sira_grpc.bus.namespaces import Namespaces
+from sira_grpc.bus.ownership import Ownership, OwnNamespaces
 from sira_grpc.bus.partition import Partition
 from sira_grpc.bus.partitions import Partitions
 from sira_grpc.bus.publishing import Publishing
@@ -36,10 +36,24 @@ from sira_grpc.bus.view import BusView, SubscriptionEntry, TopicEntry
 from sira_grpc.clock import Clock
 from sira_grpc.commits import Commits
 from sira_grpc.config import BusConfig
-from sira_grpc.errors import SiraError
+from sira_grpc.errors import NotOwner, StoreUnavailable
+from sira_grpc.placement import Alone, Placement
 from sira_grpc.store.api import Store
 
-log = logging.getLogger(__name__)
+SWEEP = "sweep/bus"
+"""The unit of work that is the deletion of logs of which it is not known in which namespace they were."""
+
+
+class RemotePublish(Protocol):
+    """Publishes at the member that serves a topic: dead letters may be redriven to a topic of another namespace."""
+
+    async def publish(self, topic: str, partition: int | None, incoming: Incoming) -> Published:
+        """Stores a frame in a topic, by its name, and a partition of it; None for any.
+
+        How often its records were redriven is not said there.
+
+        Raises: as publishing does.
+        """
 
 
 class Bus:
@@ -51,6 +65,10 @@ class Bus:
         config: see BusConfig.
         clock, rng, random_bytes: time and randomness.
         meter: makes its counters.
+        placement: says which namespaces are to be served by this member; without one, all are.
+
+    Attributes:
+        remote: publishes to topics that others serve. To be set before start(), where there are others.
     """
 
     def __init__(
@@ -63,38 +81,52 @@ class Bus:
         rng: random.Random,
         random_bytes: Callable[[int], bytes],
         meter: Meter,
+        placement: Placement | None = None,
     ) -> None:
         self._store = store
         self._background = Background()
         self._following: asyncio.Task[None] | None = None
         self.view = view = BusView()
         self.commits = Commits(store, view)
+        self.remote: RemotePublish | None = None
         metrics = BusMetrics(meter)
-        self.partitions = Partitions(store, view, config, clock, metrics)
-        self.active = ActiveSubscriptions(store, view, self.partitions, clock, rng, metrics)
+        placement = placement or Alone()
+        self._placement = placement
+        self.ownership = ownership = Ownership(store, view, placement, rng)
+        tenure, check, own = ownership.tenure, ownership.check, OwnNamespaces(namespaces, ownership)
+        self.partitions = Partitions(store, view, config, clock, metrics, tenure)
+        self.active = ActiveSubscriptions(store, view, self.partitions, clock, rng, metrics, tenure)
         self.contents = Contents(self.partitions, self.active)
-        self.topics = Topics(view, self.commits, namespaces, self.contents, config, clock, random_bytes)
+        self.topics = Topics(view, self.commits, own, self.contents, config, clock, random_bytes)
         self.subscriptions = Subscriptions(
-            view, self.commits, namespaces, self.contents, self.contents, config, clock, random_bytes
+            view, self.commits, own, self.contents, self.contents, config, clock, random_bytes
         )
         self.tenant = BusTenant(view, self.topics, self.subscriptions)
         self.publishing = Publishing(
-            view, self.partitions, Quotas(config, clock), clock, max_in_flight_bytes=config.max_in_flight_bytes
+            check,
+            view,
+            self.partitions,
+            Quotas(config, clock),
+            clock,
+            max_in_flight_bytes=config.max_in_flight_bytes,
         )
-        self.subscribing = Subscribing(namespaces, view, self.partitions, self.active, clock, metrics)
+        self.subscribing = Subscribing(namespaces, view, self.partitions, self.active, clock, metrics, tenure)
         self.redriving = Redriving(view, self._publish)
         self.verifying = Verifying(view, self._partitions_of)
-        self._janitor = Janitor(view, self.commits, store, self.contents)
+        self._janitor = Janitor(view, self.commits, store, self.contents, self._sweeps)
         self._upkeep = Upkeep(self.partitions.opened, store, clock)
+        ownership.served += [self.subscribing, self.active, self.partitions]
+        ownership.opening, ownership.forget = self._open_all_of, self.partitions.forget
+        placement.changed.append(self._janitor.wake)
 
     async def start(self) -> None:
-        """Fills the view, follows the store, and opens what there is."""
+        """Fills the view, follows the store, and opens what there is in the namespaces of this member."""
         snapshot = await self._store.snapshot(names.PREFIX)
         self.view.load(snapshot)
         self._following = self._background.own(self._follow(snapshot.revision), "bus view")
         self._background.own(self._janitor.run(), "bus janitor")
         self._background.own(self._upkeep.run(), "bus upkeep")
-        self._background.own(self._open_all(), "bus opening")
+        self._background.own(self.ownership.run(), "bus ownership")
 
     async def _follow(self, revision: int) -> None:
         try:
@@ -103,14 +135,30 @@ class Bus:
         finally:
             self.view.close()
 
-    async def _open_all(self) -> None:
-        """Opens what there was: records that are scheduled become due, old ones go, and lags are known."""
-        for topic in tuple(self.view.topics.values()):
-            with suppress(SiraError):  # whoever asks for it is told
-                await self.partitions.all_of(topic)
-        for subscription in tuple(self.view.subscriptions.values()):
-            with suppress(SiraError):
-                await self.active.get(subscription)
+    async def _open_all_of(self, namespace: str) -> None:
+        """Opens all that there is in a namespace.
+
+        Raises:
+            NotOwner, StoreUnavailable: some of it cannot be opened now. Of what is damaged, whoever asks is told.
+        """
+        topics, subscriptions = self.view.topics_in(namespace), self.view.subscriptions_in(namespace)
+        topics_opened = asyncio.gather(
+            *(self.partitions.all_of(topic) for topic in tuple(topics.values())), return_exceptions=True
+        )
+        _check(await topics_opened)
+        opened = asyncio.gather(
+            *(self.active.get(entry) for entry in tuple(subscriptions.values())), return_exceptions=True
+        )
+        _check(await opened)
+
+    def _sweeps(self, namespace: str) -> bool:
+        """Whether it is this member that deletes the logs of what is gone in a namespace."""
+        return self.ownership.owned(namespace) if namespace else self._placement.owns(SWEEP)
+
+    @property
+    def owned_namespaces(self) -> Sequence[str]:
+        """The namespaces that this member serves now."""
+        return self.ownership.namespaces
 
     @property
     def failures(self) -> Sequence[asyncio.Event]:
@@ -126,7 +174,8 @@ class Bus:
         return await self.contents.subscription_status(subscription)
 
     async def seek(self, name: str, position: StartPosition) -> SubscriptionStatus:
-        """Moves a subscription. Raises: SubscriptionNotFound, InvalidField, StoreUnavailable."""
+        """Moves a subscription. Raises: SubscriptionNotFound, InvalidField, NotOwner, StoreUnavailable."""
+        self.ownership.check(name)
         active = await self.active.get(self.view.subscription(name))
         await self.commits.run(active.seek(position))
         return active.status()
@@ -136,6 +185,8 @@ class Bus:
         return (await self.active.get(subscription)).dead_letters
 
     async def _publish(self, topic: str, partition: int | None, incoming: Incoming) -> Published:
+        if self.remote is not None and not self.ownership.owned(names.namespace_of(topic)):
+            return await self.remote.publish(topic, partition, incoming)
         entry = self.view.topic(topic)
         number = self.publishing.next_partition(entry) if partition is None else partition
         return await (await self.partitions.get(entry, number)).appender.publish(incoming)
@@ -153,6 +204,12 @@ class Bus:
         await self.redriving.close()
         await self._background.cancel(but=self._following)  # it feeds the view, which the commands wait for
         await self.commits.close()
-        await self.active.close()
-        await self.partitions.close()
+        await self.ownership.close()
         await self._background.cancel()
+
+
+def _check(outcomes: Sequence[object]) -> None:
+    """Raises the first of the errors that may be gone the next time."""
+    for outcome in outcomes:
+        if isinstance(outcome, NotOwner | StoreUnavailable):
+            raise outcome

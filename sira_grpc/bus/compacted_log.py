@@ -22,13 +22,18 @@ log = logging.getLogger(__name__)
 class CompactedLog:
     """A log of rewritten frames: one for each that it is given, or none. It has a chain of its own.
 
+    Args:
+        logs, name: where it is.
+        first: the number that its first frame gets.
+
     Attributes:
         segment: what was written.
         first: its first frame; None if there is none.
     """
 
-    def __init__(self, logs: LogStore, name: str) -> None:
+    def __init__(self, logs: LogStore, name: str, first: int) -> None:
         self.segment = Segment(logs, name)
+        self.segment.first = self.segment.next = first
         self.first: Held | None = None
         self._logs = logs
         self._head = b""
@@ -72,7 +77,8 @@ class CompactedLog:
         waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
         if not waiting:
             return
-        number = await self._logs.append(self.segment.name, [raw for _, raw in waiting])
+        frames = [raw for _, raw in waiting]
+        number = await self._logs.append(self.segment.name, frames, expected=self.segment.next)
         for place, (stored, raw) in enumerate(waiting):
             held = Held(number + place, stored, len(raw))
             self.segment.appended(held)

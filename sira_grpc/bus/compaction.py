@@ -3,6 +3,9 @@
 The frames of a partition's own log up to one, and what was compacted before, are written anew without what is
 superseded; a record in the store's state then says that the new log counts. Whatever a crash leaves half done is not
 named by that record, and is removed by the next compaction. As in the log cleaner of Kafka (KIP-58, KIP-280).
+
+The two logs that this is written to in turn are trimmed, never deleted, so that no number of a frame comes again: a
+member that has lost the partition without knowing can neither append to what its successor writes, nor take it away.
 """
 
 from __future__ import annotations
@@ -19,8 +22,9 @@ from sira_grpc.bus.last_records import LastRecords
 from sira_grpc.bus.partition import Oldest, Partition
 from sira_grpc.bus.segment import Segment
 from sira_grpc.bus.stored import Held
+from sira_grpc.bus.tenure import Records
 from sira_grpc.errors import SiraError
-from sira_grpc.store.api import ABSENT, Entry, Put, StateStore
+from sira_grpc.store.api import ABSENT, Entry, Put
 
 MIN_BYTES = 1 << 20
 MIN_RECORDS = 1000
@@ -29,7 +33,7 @@ MIN_RECORDS = 1000
 log = logging.getLogger(__name__)
 
 
-async def load_compaction(store: StateStore, topic_uid: str, partition: int) -> CompactionRecord | None:
+async def load_compaction(store: Records, topic_uid: str, partition: int) -> CompactionRecord | None:
     """Returns what is stored of a partition's compaction; None if it never was compacted.
 
     Raises:
@@ -47,7 +51,15 @@ async def discard_orphan(partition: Partition) -> None:
     """
     async with partition.compacting:
         if not partition.closed:
-            await partition.logs.delete_partition(_other_log(partition))
+            await _empty(partition, _other_log(partition))
+
+
+async def _empty(partition: Partition, log: str) -> int:
+    """Forgets what a log holds, and returns the number that its next frame gets."""
+    held = await partition.logs.range(log)
+    if held.first < held.next:
+        await partition.logs.trim(log, held.next)
+    return held.next
 
 
 async def compactable(partition: Partition, now_ns: int) -> bool:
@@ -72,7 +84,7 @@ async def compactable(partition: Partition, now_ns: int) -> bool:
     return size >= before and (records >= MIN_RECORDS or size >= MIN_BYTES)
 
 
-async def compact(partition: Partition, store: StateStore, now_ns: int) -> None:
+async def compact(partition: Partition, store: Records, now_ns: int) -> None:
     """Compacts a partition that is on the disk.
 
     Records younger than the topic's min_age stay, and those of the last frame; so do all without a key. Offsets stay.
@@ -108,7 +120,7 @@ def _other_log(partition: Partition) -> str:
 class _Compaction:
     """One run."""
 
-    def __init__(self, partition: Partition, store: StateStore, now_ns: int) -> None:
+    def __init__(self, partition: Partition, store: Records, now_ns: int) -> None:
         settings = partition.settings.compaction
         assert settings is not None, "the topic is compacted"
         self._partition = partition
@@ -131,20 +143,20 @@ class _Compaction:
             return
         before = await self._store.get(names.compaction_key(partition.topic_uid, partition.number))
         name = _other_log(partition)
-        await partition.logs.delete_partition(name)
+        first = await _empty(partition, name)
         async for held in self._frames(None):
             self._last.note(held)
-        written = CompactedLog(partition.logs, name)
+        written = CompactedLog(partition.logs, name, first)
         async for held in self._frames(end.number):
             await self._rewrite(held, written)
         await written.flush()
         if partition.closed:
-            await partition.logs.delete_partition(name)
+            await partition.logs.trim(name, written.segment.next)
             return
         old = partition.compacted
         await self._switch(written, end, before)
         if old is not None:
-            await partition.logs.delete_partition(old.name)
+            await partition.logs.trim(old.name, old.next)
 
     async def _frames(self, end: int | None) -> AsyncGenerator[Held, None]:
         """Yields the frames of a partition up to one of its own log, by number; None for all."""

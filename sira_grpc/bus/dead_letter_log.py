@@ -44,6 +44,11 @@ class StoredDeadLetter:
     offset: int = 0
     data: bytes | None = None
 
+    @property
+    def fence(self) -> bool:
+        """Whether it is none, but was appended so that whoever had the log before can append no more."""
+        return self.data is not None and not self.log
+
     def letter(self, subscription: str) -> DeadLetter | None:
         """Returns it as one of a subscription, by name; None if it cannot be read."""
         if self.data is None:
@@ -118,7 +123,8 @@ class DeadLetterLog:
 
     async def _append(self, appends: list[_Append]) -> None:
         try:
-            number = await self._logs.append(self._name, [frame for append in appends for frame in append.frames])
+            frames = [frame for append in appends for frame in append.frames]
+            number = await self._logs.append(self._name, frames, expected=self.next)
         except Exception as error:  # noqa: BLE001  whatever it is belongs to those who wait
             for append in appends:
                 if not append.done.done():

@@ -71,14 +71,37 @@ class DeadLetters:
         self._index: DeadLetterIndex
         self._closed = False
 
-    async def open(self) -> None:
+    async def open(self, *, fence: bool = False) -> None:
         """Learns what there is. To be called once, before anything else.
 
         Where a note of a removal is damaged, what was removed is back.
+
+        Args:
+            fence: another member may have had them until now, and must neither add nor remove any from here on.
+
+        Raises:
+            NotOwner: another member was faster.
+            StoreUnavailable: it cannot be read, or fenced, now.
         """
         await self._log.open()
         self._index = DeadLetterIndex(self._log)
         await self._removals.load()
+        if fence:
+            await self._fence()
+
+    async def _fence(self) -> None:
+        """Appends what is no dead letter and removes it at once: one record to each log, which nobody ever sees.
+
+        One that was appended by a member that did not come to remove it is removed too.
+        """
+        number = await self._log.append([DeadLetterRecord()])
+        fences = [number]
+        while (number := number - 1) >= self._log.first and number not in self._removals.spans:
+            found = await self._log.read(number, number + 1)
+            if not (found and found[0].fence):
+                break
+            fences.append(number)
+        await self._removals.add(_spans(fences))
 
     @property
     def count(self) -> int:

@@ -35,16 +35,18 @@ class Writers(Protocol):
         """
 
 
-def trash_of(uid: str, logs: Sequence[str]) -> list[Put]:
+def trash_of(namespace: str, uid: str, logs: Sequence[str]) -> list[Put]:
     """Returns what notes the logs of a topic or subscription as trash: one list, or more where they are very many."""
     lists = [logs[at : at + LOGS_IN_A_LIST] for at in range(0, len(logs), LOGS_IN_A_LIST)]
     return [
-        Put(names.trash_key(f"{uid}-{number}" if number else uid), TrashRecord(logs=some).SerializeToString())
+        Put(names.trash_key(names.trash_of(namespace, uid, number)), TrashRecord(logs=some).SerializeToString())
         for number, some in enumerate(lists)
     ]
 
 
-async def delete_with_logs(commits: Commits, uid: str, logs: Sequence[str], delete: Callable[[], Delete]) -> None:
+async def delete_with_logs(
+    commits: Commits, namespace: str, uid: str, logs: Sequence[str], delete: Callable[[], Delete]
+) -> None:
     """Deletes a topic or subscription, and notes its logs as trash in the same commit.
 
     Lists that the commit has no room for are noted before it: the janitor leaves them alone until what they belong to
@@ -52,20 +54,35 @@ async def delete_with_logs(commits: Commits, uid: str, logs: Sequence[str], dele
 
     Args:
         commits: of the store.
+        namespace: that it is in.
         uid: of what is deleted.
         logs: names of its logs, at least one.
         delete: plans the deletion; asked again when another write comes in between.
     """
-    lists = trash_of(uid, logs)
+    lists = trash_of(namespace, uid, logs)
     early, last = lists[:-LISTS_AT_ONCE], lists[-LISTS_AT_ONCE:]
     await in_chunks(commits.write, [[put] for put in early], LISTS_AT_ONCE)
     await commits.apply(lambda: [delete(), *last])
 
 
 class Janitor:
-    """Deletes the logs that the view has as trash, then the note of them and what is said of their compaction."""
+    """Deletes the logs that the view has as trash, then the note of them and what is said of their compaction.
 
-    def __init__(self, view: BusView, commits: Commits, logs: LogStore, writers: Writers) -> None:
+    Each member does so in the namespaces that are its own, as it knows when nobody writes there any more. That two do
+    it does no harm: what belonged to a uid that is gone is of no use to anybody, and the uid never comes back.
+
+    Args:
+        view: what there is.
+        commits: of the store.
+        logs: of the store.
+        writers: whoever writes to them.
+        owned: whether a namespace is this member's; asked with "" for lists that do not tell theirs.
+    """
+
+    def __init__(
+        self, view: BusView, commits: Commits, logs: LogStore, writers: Writers, owned: Callable[[str], bool]
+    ) -> None:
+        self._owned = owned
         self._view = view
         self._commits = commits
         self._logs = logs
@@ -74,6 +91,10 @@ class Janitor:
         view.hooks.trash_written.append(lambda trash: self._wake.set())
         view.hooks.topic_gone.append(lambda entry: self._wake.set())
         view.hooks.subscription_gone.append(lambda entry: self._wake.set())
+
+    def wake(self) -> None:
+        """Other namespaces may be this member's now."""
+        self._wake.set()
 
     async def run(self) -> None:
         """Does it for ever; cancelled by its owner. A store that cannot write is tried again every half second."""
@@ -94,7 +115,9 @@ class Janitor:
             StoreUnavailable: nothing can be written now.
         """
         for trash, found in tuple(self._view.trash.items()):
-            uid = trash.partition("-")[0]
+            uid = names.uid_of_trash(trash)
+            if not self._owned(names.namespace_of_trash(trash)):
+                continue
             if uid in self._view.topics_by_uid or uid in self._view.subscriptions_by_uid:
                 continue
             await self._writers.released(uid)

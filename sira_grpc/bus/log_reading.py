@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from sira_grpc.errors import StoreCorrupt
-from sira_grpc.store.api import Frame, LogStore
+from sira_grpc.store.api import Frame, LogRange, LogStore
 
 READ_FRAMES = 256
 READ_BYTES = 1 << 20
@@ -47,9 +47,8 @@ async def read_frames(
         number = frames[-1].offset + 1
 
 
-async def read_log(logs: LogStore, name: str) -> AsyncGenerator[Frame, None]:
-    """Yields the frames of a log in their order. One that is damaged is logged and left out."""
-    held = await logs.range(name)
+async def read_log(logs: LogStore, name: str, held: LogRange) -> AsyncGenerator[Frame, None]:
+    """Yields the frames in a range of a log, in their order. One that is damaged is logged and left out."""
     async with aclosing(read_frames(logs, name, held.first, held.next)) as frames:
         async for number, frame in frames:
             if frame is None:

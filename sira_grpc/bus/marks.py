@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import aclosing
 
 from google.protobuf.message import DecodeError
 from sira.bus.internal.v1.partition_mark_pb2 import PartitionMark
 
-from sira_grpc.bus.log_reading import read_log
+from sira_grpc.bus.log_reading import read_frames
 from sira_grpc.bus.producers import Producers
 from sira_grpc.bus.record_ids import RecordIds
 from sira_grpc.bus.segment import Segment
-from sira_grpc.store.api import LogStore
+from sira_grpc.store.api import Frame, LogStore
 
 IDS_A_MARK = 100_000
 """Ids in one mark, 3 MB: so that it stays within the size of a log's frame."""
@@ -40,6 +41,8 @@ class Marks:
         self._turn = asyncio.Lock()
         # Number of each mark, and when the newest of its ids came.
         self._kept: list[tuple[int, int]] = []
+        # The number that the next mark gets.
+        self._next = 0
         # The last mark that was saved, without ids and producers; and its number.
         self._last = PartitionMark()
         self._last_number = 0
@@ -52,22 +55,24 @@ class Marks:
         If one is damaged, none counts: all frames are to be read.
         """
         held = await self._logs.range(self._name)
-        good = 0
+        self._next = held.next
+        good = held.first
         last = PartitionMark()
-        async for frame in read_log(self._logs, self._name):
-            try:
-                mark = PartitionMark.FromString(frame.data)
-            except DecodeError:
-                break
-            good += 1
-            self._ids.load(mark.ids, mark.id_offsets, mark.id_times_ns)
-            self._kept.append((frame.offset, max(mark.id_times_ns, default=0)))
-            if not mark.producers:
-                mark.producers.extend(last.producers)  # it tells of the size only, or there are none
-            else:
-                self._last_number = frame.offset
-            last = mark
-        if good < held.next - held.first:
+        # Whoever had the partition before may trim until it notices: what is left out then is of no use to anybody.
+        async with aclosing(read_frames(self._logs, self._name, held.first, held.next)) as frames:
+            async for number, frame in frames:
+                mark = _opened(frame)
+                if mark is None:
+                    break
+                good = number + 1
+                self._ids.load(mark.ids, mark.id_offsets, mark.id_times_ns)
+                self._kept.append((number, max(mark.id_times_ns, default=0)))
+                if not mark.producers:
+                    mark.producers.extend(last.producers)  # it tells of the size only, or there are none
+                else:
+                    self._last_number = number
+                last = mark
+        if good < held.next:
             log.error("%s: a mark is damaged; all frames are read", self._name)
             return PartitionMark()
         self._producers.load(last.producers)
@@ -106,7 +111,7 @@ class Marks:
             marks = [_with_ids(last, fresh[at : at + IDS_A_MARK]) for at in range(0, max(len(fresh), 1), IDS_A_MARK)]
             marks[-1].producers.extend(self._producers.marks())
             try:
-                number = await self._logs.append(self._name, [mark.SerializeToString() for mark in marks])
+                number = await self._append(marks)
             except BaseException:
                 self._ids.give_back(fresh)
                 raise
@@ -128,9 +133,15 @@ class Marks:
             if size == self._last.bytes:
                 return
             smaller = PartitionMark(frame=self._last.frame, offset=self._last.offset, bytes=size)
-            number = await self._logs.append(self._name, [smaller.SerializeToString()])
+            number = await self._append([smaller])
             self._kept.append((number, 0))
             self._last = smaller
+
+    async def _append(self, marks: Sequence[PartitionMark]) -> int:
+        data = [mark.SerializeToString() for mark in marks]
+        number = await self._logs.append(self._name, data, expected=self._next)
+        self._next = number + len(marks)
+        return number
 
     async def _trim(self, now_ns: int) -> None:
         gone = 0
@@ -139,6 +150,16 @@ class Marks:
         if gone:
             await self._logs.trim(self._name, self._kept[gone][0])
             del self._kept[:gone]
+
+
+def _opened(frame: Frame | None) -> PartitionMark | None:
+    """Returns a mark; None if it is damaged."""
+    if frame is None:
+        return None
+    try:
+        return PartitionMark.FromString(frame.data)
+    except DecodeError:
+        return None
 
 
 def _with_ids(last: PartitionMark, ids: Sequence[tuple[bytes, int, int]]) -> PartitionMark:

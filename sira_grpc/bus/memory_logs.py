@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from sira_grpc.clock import Clock
 from sira_grpc.errors import StoreUnavailable
 from sira_grpc.store.api import Frame, LogRange
+from sira_grpc.store.conflicts import next_conflict
 
 
 class _Partition:
@@ -37,16 +38,23 @@ class MemoryLogs:
         self._size = 0
         self._partitions: dict[str, _Partition] = {}
 
-    async def append(self, partition: str, frames: Sequence[bytes]) -> int:
+    async def append(self, partition: str, frames: Sequence[bytes], *, expected: int | None = None) -> int:
         """See LogStore.
 
         Raises:
+            Conflict: another offset than the expected is next. Nothing was appended.
             StoreUnavailable: the memory for it is used up. Nothing was appended.
         """
+        there = self._partitions.get(partition)
+        following = there.next if there else 0
+        if expected not in {None, following}:
+            raise next_conflict(partition, expected, following)
         size = sum(map(len, frames))
         if self._size + size > self._max_bytes:
             raise StoreUnavailable(
-                f"topics in memory hold bus.memory_bytes, {self._max_bytes}, already", retry_after=1.0
+                f"topics in memory hold bus.memory_bytes, {self._max_bytes}, already",
+                metadata={"outcome": "none"},
+                retry_after=1.0,
             )
         found = self._partitions.setdefault(partition, _Partition())
         offset = found.next
@@ -103,3 +111,8 @@ class MemoryLogs:
         found = self._partitions.pop(partition, None)
         if found is not None:
             self._size -= found.size
+
+    def forget(self, topic_uid: str) -> None:
+        """Forgets all partitions of a topic, with what is settled in them."""
+        for partition in [name for name in self._partitions if f"/{topic_uid}/" in name]:
+            self._size -= self._partitions.pop(partition).size

@@ -10,6 +10,7 @@ TOPICS = "bus/topics/"
 SUBSCRIPTIONS = "bus/subscriptions/"
 TRASH = "bus/trash/"
 COMPACTIONS = "bus/compactions/"
+OWNERS = "bus/owners/"
 
 MAX_SEGMENT = 64
 """Characters in a segment of a key, at most."""
@@ -18,6 +19,26 @@ MAX_SEGMENT = 64
 def namespace_of(name: str) -> str:
     """Returns the namespace name of a topic or subscription name."""
     return name[: name.index("/", len("namespaces/"))]
+
+
+def namespace_in(name: str) -> str:
+    """Returns the namespace name of any name in it, that of the namespace itself included."""
+    return "/".join(name.split("/", 2)[:2])
+
+
+def unit_of(namespace: str) -> str:
+    """Returns what a namespace is called where work is placed on members: `bus/default`."""
+    return PREFIX + short(namespace)
+
+
+def owner_key(namespace: str) -> str:
+    """Returns the store key of which member serves a namespace."""
+    return OWNERS + short(namespace)
+
+
+def owned_by_key(key: str) -> str:
+    """Returns the namespace name of such a key."""
+    return f"namespaces/{key.removeprefix(OWNERS)}"
 
 
 def short(name: str) -> str:
@@ -68,6 +89,22 @@ def subscription_of_key(key: str) -> str:
 def trash_key(trash: str) -> str:
     """Returns the store key of a list of logs that are to be deleted, by its id."""
     return TRASH + trash
+
+
+def trash_of(namespace: str, uid: str, number: int) -> str:
+    """Returns the id of one of the lists of a topic or subscription, counted from 0."""
+    return f"{short(namespace)}/{uid}-{number}" if number else f"{short(namespace)}/{uid}"
+
+
+def uid_of_trash(trash: str) -> str:
+    """Returns the uid of what a list belongs to."""
+    return trash.rpartition("/")[2].partition("-")[0]
+
+
+def namespace_of_trash(trash: str) -> str:
+    """Returns the namespace name of what a list belongs to; empty for one that an earlier version has written."""
+    namespace, slash, _ = trash.partition("/")
+    return f"namespaces/{namespace}" if slash else ""
 
 
 def log_of(topic_uid: str, partition: int) -> str:

@@ -20,6 +20,16 @@ class Namespaces(Protocol):
         """Keeps a namespace from being deleted while the block runs. Raises NamespaceNotFound if it is just then."""
 
 
+class ServedNamespaces(Namespaces, Protocol):
+    """The namespaces that there are, of which this member serves some."""
+
+    def check_owner(self, name: str) -> None:
+        """Raises NotOwner for a name in a namespace that another member serves.
+
+        What is done there is done by that member: its view shows it as soon as it is done.
+        """
+
+
 class Room:
     """How many topics or subscriptions a namespace may hold, those that are being created included.
 

@@ -50,6 +50,7 @@ class Partition:
         compacted: what was compacted, if anything; live: what follows it, from the offset live_start on.
         trimming: held while frames are taken away.
         compacting: held by whoever makes another `compacted`.
+        appended_to: since it was opened: nobody else can have done so.
         closed: nothing must be written to its logs any more.
         mark: has it noted what is known of producers and ids, or logs why not.
     """
@@ -83,14 +84,21 @@ class Partition:
         self.live_start = 0
         self.trimming = asyncio.Lock()
         self.compacting = asyncio.Lock()
+        self.appended_to = False
         self.closed = False
         self.mark: Callable[[], Awaitable[None]] = self._mark
         self._recent = RecentFrames(budget)
 
     async def open(self, compaction: CompactionRecord | None) -> None:
-        """Learns what there is, from the last mark on."""
-        await self.live.open()
+        """Learns what there is, from the last mark on.
+
+        Raises:
+            StoreUnavailable: it cannot be read, or is being changed by the member that had it before.
+        """
         mark = await self.marks.load()
+        await self.live.open()
+        if mark.frame and not self.live.first <= mark.frame <= self.live.next:
+            raise self._changing()  # a later mark, which knows of what was trimmed since, came after those were read
         self.end = max(self.end, mark.offset)
         number = max(mark.frame, self.live.first)
         if compaction is not None:
@@ -104,11 +112,16 @@ class Partition:
             self.live.size = mark.bytes
         while number < self.live.next:
             frames = await self.live.read(number)
+            if frames and frames[0].number > number >= mark.frame:
+                raise self._changing()
             for held in frames:
                 self._recover(held, marked=held.number < mark.frame)
             number = frames[-1].number + 1 if frames else self.live.next
         await self._read_head()
         await self._read_first()
+
+    def _changing(self) -> StoreUnavailable:
+        return StoreUnavailable(f"{self.log} is being changed by another member", retry_after=0.1)
 
     def _recover(self, held: Held, *, marked: bool) -> None:
         """Takes note of a frame whose place is not known, and of its producer and ids if no mark knows of them."""
@@ -154,6 +167,7 @@ class Partition:
 
     def appended(self, frames: list[Held], head: bytes) -> None:
         """Notes frames that have been stored behind the others, and tells who listens."""
+        self.appended_to = True
         for held in frames:
             self.live.appended(held)
             self._recent.add(held)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from sira_grpc.bus import names
@@ -15,11 +15,15 @@ from sira_grpc.bus.partition import Partition
 from sira_grpc.bus.recent import RecentBudget
 from sira_grpc.bus.retention import retain
 from sira_grpc.bus.scheduled import Scheduled
+from sira_grpc.bus.tenure import FencedLogs, FencedRecords, Tenure
 from sira_grpc.bus.view import BusView, TopicEntry
 from sira_grpc.clock import Clock
 from sira_grpc.config import BusConfig
-from sira_grpc.errors import FieldViolation, InvalidField, TopicNotFound
-from sira_grpc.store.api import LogStore, Store
+from sira_grpc.errors import FieldViolation, InvalidField, NotOwner, TopicNotFound
+from sira_grpc.store.api import Store
+
+OPENED_AT_ONCE = 32
+"""Partitions: each takes a few requests to the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +34,20 @@ class OpenPartition:
         partition: what it holds.
         appender: puts frames into it.
         scheduled: its records whose time has not come.
+        tenure: for which it is open.
     """
 
     partition: Partition
     appender: Appender
     scheduled: Scheduled
+    tenure: Tenure
 
 
 class Partitions:
-    """Opens, keeps and closes partitions.
+    """Opens, keeps and closes partitions. Those of a namespace that is let go of are opened afresh when it comes back.
+
+    What a topic holds in memory is in that of the member that serves its namespace: when the namespace goes to another
+    member it is emptied, as when the kernel ends.
 
     Args:
         store: where topics on disk are.
@@ -46,10 +55,21 @@ class Partitions:
         config: memory_bytes and cache_bytes are used.
         clock: dates frames.
         metrics: counts.
+        tenure: returns the tenure of a namespace, or raises NotOwner.
     """
 
-    def __init__(self, store: Store, view: BusView, config: BusConfig, clock: Clock, metrics: BusMetrics) -> None:
+    def __init__(
+        self,
+        store: Store,
+        view: BusView,
+        config: BusConfig,
+        clock: Clock,
+        metrics: BusMetrics,
+        tenure: Callable[[str], Awaitable[Tenure]],
+    ) -> None:
         self._store = store
+        self._tenure = tenure
+        self._turns = asyncio.Semaphore(OPENED_AT_ONCE)
         self._memory = MemoryLogs(clock, config.memory_bytes)
         self._view = view
         self._clock = clock
@@ -58,6 +78,8 @@ class Partitions:
         self._open: dict[tuple[str, int], OpenPartition] = {}
         self._opening: dict[tuple[str, int], asyncio.Task[OpenPartition]] = {}
         self._closing: dict[asyncio.Task[None], str] = {}
+        # Namespaces of the topics in memory that were opened, by uid.
+        self._in_memory: dict[str, str] = {}
         view.hooks.topic_written.append(self._written)
         view.hooks.topic_gone.append(self._gone)
 
@@ -65,16 +87,13 @@ class Partitions:
         """Returns those that are open."""
         return tuple(self._open.values())
 
-    def logs(self, topic: TopicEntry) -> LogStore:
-        """Returns where the logs of a topic are."""
-        return self._memory if topic.settings.in_memory else self._store
-
     async def get(self, topic: TopicEntry, number: int) -> OpenPartition:
         """Returns a partition of a topic, open.
 
         Raises:
             InvalidField: the topic has no such partition.
             TopicNotFound: the topic was deleted.
+            NotOwner: another member serves its namespace.
             StoreUnavailable, StoreCorrupt: it cannot be opened.
         """
         key = (topic.uid, number)
@@ -92,12 +111,19 @@ class Partitions:
 
     async def all_of(self, topic: TopicEntry) -> list[OpenPartition]:
         """Returns all partitions of a topic, open. Raises: as get()."""
-        return [await self.get(topic, number) for number in range(topic.settings.partitions)]
+        return await asyncio.gather(*(self.get(topic, number) for number in range(topic.settings.partitions)))
 
     async def _open_one(self, topic: TopicEntry, number: int) -> OpenPartition:
-        short, logs = names.short(topic.name), self.logs(topic)
-        partition = Partition(logs, short, topic.uid, number, topic.settings, self._budget)
-        await partition.open(await load_compaction(self._store, topic.uid, number))
+        tenure = await self._tenure(names.namespace_of(topic.name))
+        async with self._turns:
+            return await self._open_for(tenure, topic, number)
+
+    async def _open_for(self, tenure: Tenure, topic: TopicEntry, number: int) -> OpenPartition:
+        if topic.settings.in_memory:
+            self._in_memory[topic.uid] = tenure.namespace
+        logs = FencedLogs(self._memory if topic.settings.in_memory else self._store, tenure)
+        partition = Partition(logs, names.short(topic.name), topic.uid, number, topic.settings, self._budget)
+        await partition.open(await load_compaction(FencedRecords(self._store, tenure), topic.uid, number))
         await retain(partition, self._clock.time_ns())  # before anybody reads what is too old
         scheduled = Scheduled(partition, self._clock)
         appender = Appender(partition, scheduled, self._clock, self._metrics)
@@ -105,8 +131,11 @@ class Partitions:
         if self._view.topics_by_uid.get(topic.uid) is not topic:
             await scheduled.close()
             raise TopicNotFound(f"{topic.name} was deleted", metadata={"resource": topic.name})
+        if tenure.left.is_set():
+            await scheduled.close()
+            tenure.check_begin()
         partition.settings = topic.settings
-        opened = self._open[topic.uid, number] = OpenPartition(partition, appender, scheduled)
+        opened = self._open[topic.uid, number] = OpenPartition(partition, appender, scheduled, tenure)
         return opened
 
     def _opened(self, key: tuple[str, int], task: asyncio.Task[OpenPartition]) -> None:
@@ -135,9 +164,37 @@ class Partitions:
         await opened.appender.idle()
         opened.partition.close()
         await opened.partition.idle()
-        if opened.partition.logs is self._memory:
+        if opened.partition.settings.in_memory:
             for log in names.logs_of(opened.partition.topic_uid, opened.partition.number):
                 await self._memory.delete_partition(log)
+
+    def let_go(self, namespace: str, error: NotOwner, *, orderly: bool) -> Awaitable[None]:
+        """See Served."""
+        gone = {key: opened for key, opened in self._open.items() if opened.tenure.namespace == namespace}
+        for key, opened in gone.items():
+            del self._open[key]
+            opened.partition.closed = True
+        tasks = [
+            asyncio.create_task(self._leave(opened, orderly=orderly), name=f"bus close {opened.partition.log}")
+            for opened in gone.values()
+        ]
+        for task, (uid, _) in zip(tasks, gone, strict=True):
+            self._closing[task] = uid
+            task.add_done_callback(self._closing.pop)
+        return _all_of(tasks)
+
+    @staticmethod
+    async def _leave(opened: OpenPartition, *, orderly: bool) -> None:
+        await opened.scheduled.close()
+        await (opened.appender.close() if orderly else opened.appender.idle())
+        await opened.partition.idle()
+        opened.partition.close()
+
+    async def forget(self, namespace: str) -> None:
+        """Empties the topics of a namespace that are in memory: another member has them, or had them in between."""
+        for uid in [uid for uid, within in self._in_memory.items() if within == namespace]:
+            del self._in_memory[uid]
+            self._memory.forget(uid)
 
     async def released(self, topic_uid: str) -> None:
         """Returns once nothing is written any more to the logs of a topic that is gone."""
@@ -145,12 +202,6 @@ class Partitions:
         closing = [task for task, uid in self._closing.items() if uid == topic_uid]
         await asyncio.gather(*opening, *closing, return_exceptions=True)
 
-    async def close(self) -> None:
-        """Finishes what is on its way, and leaves the partitions so that they open at once."""
-        for task in tuple(self._opening.values()):
-            task.cancel()
-        await asyncio.gather(*self._opening.values(), *self._closing, return_exceptions=True)
-        for opened in self._open.values():
-            await opened.scheduled.close()
-            await opened.appender.close()
-        self._open.clear()
+
+async def _all_of(tasks: Sequence[asyncio.Task[None]]) -> None:
+    await asyncio.gather(*tasks, return_exceptions=True)

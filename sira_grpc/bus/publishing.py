@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
 from sira.bus.v1.publish_service_pb2 import (
     PublishedRecord,
@@ -14,14 +14,16 @@ from sira.bus.v1.publish_service_pb2 import (
 )
 from sira.bus.v1.record_pb2 import Record
 
+from sira_grpc import fencing
 from sira_grpc.bus import names
 from sira_grpc.bus.accepting import accept, check_records, frame_of
 from sira_grpc.bus.incoming import Incoming, Published
 from sira_grpc.bus.partitions import Partitions
 from sira_grpc.bus.quotas import Quotas
+from sira_grpc.bus.tenure import RETRY_SECONDS
 from sira_grpc.bus.view import BusView, TopicEntry
 from sira_grpc.clock import Clock
-from sira_grpc.errors import FieldViolation, InvalidField
+from sira_grpc.errors import FieldViolation, InvalidField, NotOwner, StoreUnavailable
 from sira_grpc.store.budget import ByteBudget
 
 FRAME_OVERHEAD_BYTES = 1024
@@ -32,6 +34,7 @@ class Publishing:
     """The way in.
 
     Args:
+        check_owner: raises NotOwner for a name in a namespace that another member serves.
         view, partitions: where records go.
         quotas: how much of them each publisher may send.
         clock: for what is scheduled.
@@ -39,8 +42,16 @@ class Publishing:
     """
 
     def __init__(
-        self, view: BusView, partitions: Partitions, quotas: Quotas, clock: Clock, *, max_in_flight_bytes: int
+        self,
+        check_owner: Callable[[str], None],
+        view: BusView,
+        partitions: Partitions,
+        quotas: Quotas,
+        clock: Clock,
+        *,
+        max_in_flight_bytes: int,
     ) -> None:
+        self._check_owner = check_owner
         self._view = view
         self._partitions = partitions
         self._quotas = quotas
@@ -53,9 +64,13 @@ class Publishing:
         """Stores records, those for one partition together.
 
         Raises:
-            TopicNotFound, InvalidField, LimitExceeded, TopicFull, StoreUnavailable: none of those for that partition
-                was stored. With several partitions, those for others may have been.
+            TopicNotFound, InvalidField, LimitExceeded, TopicFull: none of those for that partition was stored. With
+                several partitions, those for others may have been.
+            StoreUnavailable: likewise; or it is not known, or some of them were stored before another member took over.
+            NotOwner: none was stored: another member serves the namespace.
+            FencingTokenStale: nothing was stored.
         """
+        self._check_owner(request.topic)
         topic = self._view.topic(request.topic)
         records = request.records
         groups = self._grouped(topic, records, request.partition if request.HasField("partition") else None)
@@ -64,10 +79,10 @@ class Publishing:
         places = {number: await self._partitions.get(topic, number) for number in frames}
         size = sum(len(incoming.data) for incoming in frames.values())
         self._quotas.check(publisher, topic, len(records), size)
+        await _check_fence()
         for number, incoming in frames.items():
             places[number].appender.put(incoming)
-        for incoming in frames.values():
-            await incoming.done
+        await _all_stored(list(frames.values()))
         answers = [PublishedRecord()] * len(records)
         for number, group in groups.items():
             outcome = frames[number].done.result()
@@ -108,7 +123,8 @@ class Publishing:
         Frames are read ahead of the answers up to a size; then reading waits, and with it the publisher.
 
         Raises, after the answers to what was stored before:
-            TopicNotFound, InvalidField, SequenceGap, TopicFull, StoreUnavailable: the frame was not stored.
+            TopicNotFound, InvalidField, SequenceGap, TopicFull, FencingTokenStale, StoreUnavailable: the frame was not
+                stored.
         """
         stream = _Stream(self._max_in_flight_bytes)
         reading = asyncio.create_task(self._read(requests, publisher, stream), name="bus publish")
@@ -138,6 +154,7 @@ class Publishing:
                 if not name:
                     raise InvalidField([FieldViolation("topic", "must be set in the first request")])
                 if topic is None or self._view.topics.get(name) is not topic:
+                    self._check_owner(name)
                     topic = self._view.topic(name)
                 incoming = accept(
                     topic, request.frame, request.checksum, self._clock, producer_id=producer_id,
@@ -148,6 +165,7 @@ class Publishing:
                 if wait:
                     await asyncio.sleep(wait)
                 await stream.room(incoming)
+                await _check_fence()
                 place.appender.put(incoming)
                 stream.sent(_Sent(topic, request.partition, incoming))
         finally:
@@ -191,6 +209,32 @@ class _Stream:
     def answered(self, sent: _Sent) -> None:
         """Gives its room back."""
         self._budget.give(len(sent.incoming.data) + FRAME_OVERHEAD_BYTES)
+
+
+async def _all_stored(frames: Sequence[Incoming]) -> None:
+    """Returns when all are stored, or raises what the first of the others met.
+
+    NotOwner says that nothing was done, so that it can be done again elsewhere. If some of it was, it says too much.
+    """
+    outcomes = await asyncio.gather(*(incoming.done for incoming in frames), return_exceptions=True)
+    failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+    if not failures:
+        return
+    if len(failures) < len(frames) and isinstance(failures[0], NotOwner):
+        raise StoreUnavailable(
+            f"some of the records were stored, and the others not: {failures[0].message}", retry_after=RETRY_SECONDS
+        ) from failures[0]
+    raise failures[0]
+
+
+async def _check_fence() -> None:
+    """Asks whether the fencing tokens of the call are good, right before something is handed over to be stored.
+
+    An append is no commit of the state: what was handed over is stored, though a lock goes on in the same moment.
+    """
+    guard = fencing.current()
+    if guard is not None:
+        await guard.verify()
 
 
 def _answer(partition: int, place: int, published: Published) -> PublishedRecord:

@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
+from sira_grpc import fencing
+
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -45,7 +47,8 @@ class Pump(Generic[T]):
         """Queues an item of a size in bytes."""
         self._waiting.append((item, size))
         if self._task is None:
-            self._task = asyncio.create_task(self._run(), name=self._name)
+            # It writes for everybody, not for the call that came first.
+            self._task = asyncio.create_task(self._run(), name=self._name, context=fencing.unfenced())
             self._task.add_done_callback(_report)
 
     async def idle(self) -> None:

@@ -41,6 +41,9 @@ class Scheduled:
     Args:
         partition: where the records go.
         clock: says what is due.
+
+    Attributes:
+        frames: those that hold them.
     """
 
     def __init__(self, partition: Partition, clock: Clock) -> None:
@@ -48,7 +51,7 @@ class Scheduled:
         self._partition = partition
         self._clock = clock
         self._name = names.scheduled_of(uid, number)
-        self._frames = ScheduledFrames(partition.logs, self._name)
+        self.frames = ScheduledFrames(partition.logs, self._name)
         self._released = SpanLog(partition.logs, names.released_of(uid, number))
         self._queue = DueQueue()
         # What the partition has, and the log of what was released may not have.
@@ -85,14 +88,14 @@ class Scheduled:
         self._unnoted = await self._last_release()
         unnoted = Spans(0, self._unnoted)
         now = self._clock.time_ns()
-        async for frame in self._frames.replay():
+        async for frame in self.frames.replay():
             self._recall(frame.producer_id, frame.sequence, frame.sent or frame.count, frame.publish_ns)
             if self._partition.ids.window_ns and frame.publish_ns >= now - self._partition.ids.window_ns:
                 self._partition.ids.recall(FrameReader(frame.frame).frame.ids, SCHEDULED, frame.publish_ns, now)
             for low, high in self._released.spans.missing(frame.base, frame.base + frame.count):
                 for first, end in unnoted.missing(low, high):
                     self._queue.add(first, frame.due_ns[first - frame.base : end - frame.base])
-        self._frames.next = max(self._frames.next, self._released.spans.end, unnoted.end)
+        self.frames.next = max(self.frames.next, self._released.spans.end, unnoted.end)
         self._partition.marks.on_saved = self._marked
         self._arm()
 
@@ -116,7 +119,7 @@ class Scheduled:
             StoreUnavailable: it was not stored.
         """
         await _check_payloads(incoming)
-        frame = await self._frames.append(incoming, publish_ns)
+        frame = await self.frames.append(incoming, publish_ns)
         first = self._queue.first_ns
         self._queue.add(frame.base, frame.due_ns)
         if self._task is None:
@@ -126,7 +129,7 @@ class Scheduled:
 
     def _marked(self) -> None:
         """Notes that what is known of producers and ids was stored."""
-        self._unmarked = self._frames.next
+        self._unmarked = self.frames.next
 
     def _arm(self) -> None:
         if self._closed or not (self._queue or self._unnoted):
@@ -159,7 +162,7 @@ class Scheduled:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(delay):
                         await self._wake.wait()
-        self._frames.drop_kept()
+        self.frames.drop_kept()
 
     async def release(self) -> None:
         """Puts what is due now into the partition.
@@ -205,8 +208,8 @@ class Scheduled:
         if over is not None and over[0] == due:
             return over[1]
         if due.due_ns > self._ahead_ns:
-            self._ahead_ns = max(due.due_ns, self._queue.horizon(self._frames.room))
-        return await self._frames.find(due, self._ahead_ns)
+            self._ahead_ns = max(due.due_ns, self._queue.horizon(self.frames.room))
+        return await self.frames.find(due, self._ahead_ns)
 
     async def _note_release(self) -> None:
         """Notes what was released: before there is another release, or a crash could hide it."""
@@ -214,7 +217,7 @@ class Scheduled:
             await self._released.add(self._unnoted)
             self._unnoted = []
             in_memory = self._partition.settings.in_memory
-            await self._frames.trim(self._released.spans, self._frames.next if in_memory else self._unmarked)
+            await self.frames.trim(self._released.spans, self.frames.next if in_memory else self._unmarked)
 
     async def close(self) -> None:
         """Stops releasing. What is taken after this is released when the partition is opened again."""

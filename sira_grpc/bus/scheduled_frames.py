@@ -61,13 +61,18 @@ class ScheduledFrames:
     A record takes no memory here; a frame takes 24 bytes.
 
     Attributes:
+        name: of the log.
         next: the number that the next record gets.
+        place: the number that the next frame gets in the log.
+        appended: it was appended to since it was opened: nobody else can have done so.
     """
 
     def __init__(self, logs: LogStore, name: str) -> None:
         self.next = 0
+        self.place = 0
+        self.appended = False
         self._logs = logs
-        self._name = name
+        self.name = name
         # Of each frame, in order: numbers of its records, from base to before end; and its number in the log.
         self._bases = array("q")
         self._ends = array("q")
@@ -80,10 +85,12 @@ class ScheduledFrames:
 
     async def replay(self) -> AsyncGenerator[ScheduledFrame, None]:
         """Yields all frames in their order; a damaged one is logged and left out. To be called first, and once."""
-        async for frame in read_log(self._logs, self._name):
+        held = await self._logs.range(self.name)
+        self.place = held.next
+        async for frame in read_log(self._logs, self.name, held):
             scheduled = _opened(frame.data)
             if scheduled is None:
-                log.error("%s: frame %d is damaged and left out", self._name, frame.offset)
+                log.error("%s: frame %d is damaged and left out", self.name, frame.offset)
                 continue
             self._note(frame.offset, scheduled)
             yield scheduled
@@ -109,7 +116,8 @@ class ScheduledFrames:
         )
         data = scheduled.SerializeToString()
         check_size(data)
-        number = await self._logs.append(self._name, [data])
+        number = await self._logs.append(self.name, [data], expected=self.place)
+        self.place, self.appended = number + 1, True
         self._note(number, scheduled)
         return scheduled
 
@@ -142,7 +150,7 @@ class ScheduledFrames:
             await self._read(frame, due, until_ns)
             kept = self._kept.get(frame)
         if kept is None or index not in kept.places:
-            log.error("%s: frame %d is damaged; what it held is lost", self._name, frame)
+            log.error("%s: frame %d is damaged; what it held is lost", self.name, frame)
             return None
         found = Found(kept.reader, kept.places.pop(index), kept.memory)
         if kept.places:
@@ -154,10 +162,10 @@ class ScheduledFrames:
     async def _read(self, number: int, due: Due, until_ns: int) -> None:
         """Reads a frame, and some that follow it."""
         try:
-            frames = await self._logs.read(self._name, number, max_frames=READ_FRAMES, max_bytes=READ_BYTES)
+            frames = await self._logs.read(self.name, number, max_frames=READ_FRAMES, max_bytes=READ_BYTES)
         except StoreCorrupt:
             try:
-                frames = await self._logs.read(self._name, number, max_frames=1, max_bytes=1)
+                frames = await self._logs.read(self.name, number, max_frames=1, max_bytes=1)
             except StoreCorrupt:
                 return
         # The one that is asked for goes last, so that it is the last to be dropped.
@@ -206,7 +214,7 @@ class ScheduledFrames:
                 break
             gone += 1
         if gone:
-            await self._logs.trim(self._name, self._frames[gone - 1] + 1)
+            await self._logs.trim(self.name, self._frames[gone - 1] + 1)
             del self._bases[:gone], self._ends[:gone], self._frames[:gone]
 
 

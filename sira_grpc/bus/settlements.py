@@ -13,6 +13,7 @@ from sira_grpc.bus.delivery import Retry
 from sira_grpc.bus.pump import Pump
 from sira_grpc.bus.spans import Spans
 from sira_grpc.clock import Clock
+from sira_grpc.errors import SiraError
 from sira_grpc.store.api import LogStore
 from sira_grpc.times import NANOS
 
@@ -73,10 +74,12 @@ class Settlements:
         self._name = name
         self._clock = clock
         self._sum_up = sum_up
+        self._next = 0
         self._steps = 0
         self._dead_letters = 0
         self._unsaved: list[_Step] = []
         self._closed = False
+        self._error: SiraError | None = None
         self._pump: Pump[_Step] = Pump(
             self._write, f"bus {name}", max_items=BATCH_STEPS, max_bytes=BATCH_BYTES, spacing=SPACING_SECONDS
         )
@@ -84,8 +87,11 @@ class Settlements:
     async def load(self) -> Recovered:
         """Reads the log."""
         settled, retries = Spans(), list[Retry]()
-        offset = 0
-        while frames := await self._logs.read(self._name, offset, max_frames=READ_FRAMES, max_bytes=READ_BYTES):
+        held = await self._logs.range(self._name)
+        offset, self._next = held.first, held.next
+        while offset < held.next and (
+            frames := await self._logs.read(self._name, offset, max_frames=READ_FRAMES, max_bytes=READ_BYTES)
+        ):
             for frame in frames:
                 record = SettlementRecord.FromString(frame.data)
                 if record.snapshot:
@@ -117,15 +123,22 @@ class Settlements:
         return self._put(_Step((), (), dead_letters, restart=True))
 
     def _put(self, step: _Step) -> asyncio.Future[None]:
-        if self._closed:
+        if self._error is not None:
+            _fail(step, self._error)
+        elif self._closed:
             step.done.set_result(None)
+        if self._closed:
             return step.done
         self._pump.put(step, STEP_BYTES + 16 * (len(step.settled) + len(step.retries)))
         return step.done
 
-    async def close(self) -> None:
-        """Finishes what was noted. What is noted after this is not written: the log may be deleted by then."""
-        self._closed = True
+    async def close(self, error: SiraError | None = None) -> None:
+        """Finishes what was noted. What is noted after this is not written: the log may be deleted by then.
+
+        Args:
+            error: what is noted after this fails with it; None where it does not matter any more.
+        """
+        self._closed, self._error = True, error
         await self._pump.idle()
 
     async def _write(self, steps: list[_Step]) -> None:
@@ -136,15 +149,15 @@ class Settlements:
         records = list(self._snapshot() if snapshot else self._delta(steps))
         records[-1].dead_letters = dead_letters
         try:
-            number = await self._logs.append(self._name, [record.SerializeToString() for record in records])
+            data = [record.SerializeToString() for record in records]
+            number = await self._logs.append(self._name, data, expected=self._next)
+            self._next = number + len(data)
             if snapshot:
                 await self._logs.trim(self._name, number)
         except Exception as error:  # noqa: BLE001  whatever it is belongs to those who wait
             self._unsaved = steps
             for step in steps:
-                if not step.done.done():
-                    step.done.set_exception(error)
-                    step.done.exception()  # it may be that nobody waits any more
+                _fail(step, error)
             return
         self._steps = len(records) if snapshot else self._steps + len(records)
         self._dead_letters = dead_letters
@@ -180,3 +193,9 @@ class Settlements:
                     for retry in retries[start:stop]
                 ],
             )
+
+
+def _fail(step: _Step, error: Exception) -> None:
+    if not step.done.done():
+        step.done.set_exception(error)
+        step.done.exception()  # it may be that nobody waits any more

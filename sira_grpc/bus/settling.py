@@ -114,15 +114,33 @@ class Settling:
         unnoted = [number for each in self._sources.values() for number in each.unnoted]
         self._dead_letters.settled_through = min(unnoted, default=self._dead_letters.next)
 
-    async def recover(self, fresh: Collection[tuple[Source, int]]) -> None:
+    async def recover(
+        self, fresh: Collection[tuple[Source, int]], turns: asyncio.Semaphore, *, fence: bool = False
+    ) -> None:
         """Settles what became a dead letter when the kernel was killed before it was noted in the settlements.
 
         Args:
             fresh: sources that were opened, with the number up to which each knows of dead letters.
+            turns: so many are done at once.
+            fence: something is written to the settlements of each, so that no other member can settle any more what it
+                had when it was opened.
+
+        Raises:
+            NotOwner: another member has settled something since.
+            StoreUnavailable: the store cannot be read, or written.
         """
-        for source, known in fresh:
-            if known >= self._dead_letters.next:
-                continue
+        each = [self._recover(source, known, turns, fence=fence) for source, known in fresh]
+        for outcome in await asyncio.gather(*each, return_exceptions=True):
+            if outcome is not None:
+                raise outcome
+
+    async def _recover(self, source: Source, known: int, turns: asyncio.Semaphore, *, fence: bool) -> None:
+        fence = fence and not source.partition.settings.in_memory
+        if known >= self._dead_letters.next and not fence:
+            return
+        async with turns:
             for _, offset in await self._dead_letters.buried(source.partition.log, known):
                 source.settlements.note(source.machine.skip(offset, offset + 1).settled)
-            source.settlements.note(dead_letters=self._dead_letters.next)
+            noted = source.settlements.note(dead_letters=self._dead_letters.next)
+            if fence:
+                await noted

@@ -56,6 +56,8 @@ class SpanLog:
         self.spans = SpanBlocks()
         self._logs = logs
         self._name = name
+        # The number that the next record gets.
+        self._next = 0
         # Since the last snapshot; and the size of that.
         self._steps = 0
         self._bytes = 0
@@ -64,7 +66,9 @@ class SpanLog:
 
     async def load(self) -> None:
         """Reads the log. To be called once, before anything else. What a damaged record added is not in the set."""
-        async for frame in read_log(self._logs, self._name):
+        held = await self._logs.range(self._name)
+        self._next = held.next
+        async for frame in read_log(self._logs, self._name, held):
             self._steps += 1
             self._bytes += len(frame.data)
             try:
@@ -136,7 +140,8 @@ class SpanLog:
         first: int | None = None
         frames: Iterator[bytes] = (record.SerializeToString() for record in records)
         while batch := list(islice(frames, RECORDS_AN_APPEND)):
-            number = await self._logs.append(self._name, batch)
+            number = await self._logs.append(self._name, batch, expected=self._next)
+            self._next = number + len(batch)
             first = number if first is None else first
             self._steps += len(batch)
             self._bytes += sum(map(len, batch))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from itertools import count
 
 from sira.bus.v1.subscription_service_pb2 import OpenSubscription, SubscribeRequest
 
+from sira_grpc.bus import names
 from sira_grpc.bus.active_subscriptions import ActiveSubscriptions
 from sira_grpc.bus.consumer import Consumer
 from sira_grpc.bus.metrics import BusMetrics
@@ -15,9 +16,10 @@ from sira_grpc.bus.namespaces import Namespaces
 from sira_grpc.bus.partitions import Partitions
 from sira_grpc.bus.session import Session
 from sira_grpc.bus.tail import Tail
+from sira_grpc.bus.tenure import Tenure
 from sira_grpc.bus.view import BusView, TopicEntry
 from sira_grpc.clock import Clock
-from sira_grpc.errors import FieldViolation, InvalidField, SiraError
+from sira_grpc.errors import FieldViolation, InvalidField, NotOwner, SiraError
 
 
 class Subscribing:
@@ -29,6 +31,7 @@ class Subscribing:
         active: the subscriptions at work.
         clock: for deadlines.
         metrics: counts.
+        tenure: returns the tenure of a namespace, or raises NotOwner.
 
     Attributes:
         stopping: the kernel is: what ends a stream now is not the consumer.
@@ -42,8 +45,10 @@ class Subscribing:
         active: ActiveSubscriptions,
         clock: Clock,
         metrics: BusMetrics,
+        tenure: Callable[[str], Awaitable[Tenure]],
     ) -> None:
         self.stopping = False
+        self._tenure = tenure
         self._namespaces = namespaces
         self._view = view
         self._partitions = partitions
@@ -58,6 +63,13 @@ class Subscribing:
     def _topics_changed(self, topic: TopicEntry) -> None:
         for tail in self._tails:
             tail.topics_changed()
+
+    def let_go(self, namespace: str, error: NotOwner, *, orderly: bool) -> Awaitable[None]:
+        """See Served. Ends the tails; the streams of a subscription end with it."""
+        for tail in self._tails:
+            if tail.parent == namespace:
+                tail.end(error)
+        return asyncio.sleep(0)
 
     @property
     def tails(self) -> int:
@@ -75,6 +87,7 @@ class Subscribing:
             InvalidField: the first request does not open, a later one does, or a settlement makes no sense.
             SubscriptionNotFound: there is no such subscription, or it was deleted.
             NamespaceNotFound: of a tail.
+            NotOwner: another member serves the namespace, or does from now on.
             StoreUnavailable: what was settled is not durable.
         """
         first = await anext(requests, None)
@@ -90,6 +103,7 @@ class Subscribing:
     async def _serve_subscription(
         self, opening: OpenSubscription, requests: AsyncIterator[SubscribeRequest], name: str
     ) -> AsyncGenerator[bytes, None]:
+        await self._tenure(names.namespace_in(opening.subscription))
         active = await self._active.get(self._view.subscription(opening.subscription))
         consumer = Consumer(next(self._numbers), name, active.wake)
         session = Session(active, consumer, self._clock)
@@ -102,17 +116,19 @@ class Subscribing:
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
-            await session.close(counted=not finished and not self.stopping)
+            await session.close(counted=not finished and not self.stopping and active.ended is None)
 
     async def _serve_tail(
         self, opening: OpenSubscription, requests: AsyncIterator[SubscribeRequest], name: str
     ) -> AsyncGenerator[bytes, None]:
         self._namespaces.namespace(opening.tail.parent)
+        tenure = await self._tenure(opening.tail.parent)
         consumer = Consumer(next(self._numbers), name, lambda: tail.wake())  # noqa: PLW0108  it is made with the consumer
         tail = Tail(opening.tail, consumer, self._view, self._partitions, self._clock, self._metrics)
         self._tails.add(tail)
         tasks: list[asyncio.Task[None]] = []
         try:
+            tenure.check_begin()
             await tail.open()
             tasks.append(asyncio.create_task(self._read(requests, consumer, None), name="bus tail requests"))
             tasks.append(asyncio.create_task(_run(tail, consumer), name="bus tail"))

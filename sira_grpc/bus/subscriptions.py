@@ -12,7 +12,7 @@ from sira.bus.v1.subscription_pb2 import StartPosition, Subscription
 
 from sira_grpc.bus import names
 from sira_grpc.bus.janitor import delete_with_logs
-from sira_grpc.bus.namespaces import Namespaces, Room
+from sira_grpc.bus.namespaces import Room, ServedNamespaces
 from sira_grpc.bus.positions import check_position
 from sira_grpc.bus.settings import SubscriptionSettings
 from sira_grpc.bus.view import BusView, SubscriptionEntry, TopicEntry
@@ -63,13 +63,13 @@ class DeadLetters(Protocol):
 
 
 class Subscriptions:
-    """Creates, changes, lists and deletes subscriptions."""
+    """Creates, changes, lists and deletes subscriptions, in namespaces that this member serves."""
 
     def __init__(
         self,
         view: BusView,
         commits: Commits,
-        namespaces: Namespaces,
+        namespaces: ServedNamespaces,
         positions: Positions,
         dead_letters: DeadLetters,
         config: BusConfig,
@@ -94,6 +94,7 @@ class Subscriptions:
             InvalidField: it matches too many partitions, begins in a topic or partition that it does not read, or at
                 what is no time, or its back-off has no room.
         """
+        self._namespaces.check_owner(subscription.name)
         if not subscription.topics:
             raise InvalidField([FieldViolation("subscription.topics", "must have at least 1 item")])
         _check_backoff(subscription)
@@ -165,6 +166,7 @@ class Subscriptions:
             InvalidField: what comes out of it breaks a rule.
         """
         name = subscription.name
+        self._namespaces.check_owner(name)
 
         def plan() -> list[Op]:
             entry = self._view.subscription(name)
@@ -188,6 +190,8 @@ class Subscriptions:
         return await self._set_paused(name, paused=False)
 
     async def _set_paused(self, name: str, *, paused: bool) -> SubscriptionEntry:
+        self._namespaces.check_owner(name)
+
         def plan() -> list[Op]:
             entry = self._view.subscription(name)
             if entry.message.paused == paused:
@@ -207,8 +211,17 @@ class Subscriptions:
             SubscriptionNotFound, EtagMismatch.
             NotEmpty: it has dead letters.
         """
+        self._namespaces.check_owner(name)
         self._view.subscription(name)
         await self._commits.run(self._delete(name, etag, force=force))
+
+    async def clear(self, name: str) -> None:
+        """Deletes a subscription with all that is in it, whichever member serves it: that one sees it go.
+
+        Raises:
+            SubscriptionNotFound.
+        """
+        await self._commits.run(self._delete(name, "", force=True))
 
     async def _delete(self, name: str, etag: str, *, force: bool) -> None:
         entry = self._view.subscription(name)
@@ -225,7 +238,7 @@ class Subscriptions:
             check_etag(etag, entry.revision, name)
             return Delete(names.subscription_key(name), entry.revision)
 
-        await delete_with_logs(self._commits, entry.uid, self._logs(entry), delete)
+        await delete_with_logs(self._commits, names.namespace_of(name), entry.uid, self._logs(entry), delete)
 
     def _logs(self, entry: SubscriptionEntry) -> list[str]:
         topics = self._view.matching(names.namespace_of(entry.name), entry.settings.patterns)
@@ -242,6 +255,7 @@ class Subscriptions:
         Raises:
             NamespaceNotFound, InvalidPageToken.
         """
+        self._namespaces.check_owner(parent)
         self._namespaces.namespace(parent)
         subscriptions = self._view.subscriptions_in(parent)
 

@@ -20,6 +20,7 @@ from sira_grpc.bus.positions import check_position, offset_of
 from sira_grpc.bus.stored import Held
 from sira_grpc.bus.view import BusView, TopicEntry
 from sira_grpc.clock import Clock
+from sira_grpc.errors import SiraError
 
 EARLIEST = StartPosition(earliest=StartPosition.Earliest())
 
@@ -81,6 +82,15 @@ class Tail:
                 position = start if place is None else StartPosition(offset=place)
                 await self._begin(topic, number, position)
         self._consumer.send(SubscribeResponse(opened=Opened()).SerializeToString())
+
+    @property
+    def parent(self) -> str:
+        """The namespace that it reads."""
+        return self._request.parent
+
+    def end(self, error: SiraError) -> None:
+        """Ends the stream with an error."""
+        self._consumer.end(error)
 
     def wake(self) -> None:
         """There may be something to deliver."""

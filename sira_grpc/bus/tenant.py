@@ -27,7 +27,7 @@ class BusTenant:
         """Deletes them, with all that is in them."""
         for name in tuple(self._view.subscriptions_in(namespace)):
             with suppress(SubscriptionNotFound):  # somebody else deletes it too
-                await self._subscriptions.delete(name, etag="", force=True)
+                await self._subscriptions.clear(name)
         for name in tuple(self._view.topics_in(namespace)):
             with suppress(TopicNotFound):
-                await self._topics.delete(name, etag="", force=True)
+                await self._topics.clear(name)

@@ -12,7 +12,7 @@ from sira.bus.v1.topic_pb2 import Durability, Topic
 from sira_grpc.bus import names
 from sira_grpc.bus.janitor import delete_with_logs
 from sira_grpc.bus.names import Pattern
-from sira_grpc.bus.namespaces import Namespaces, Room
+from sira_grpc.bus.namespaces import Room, ServedNamespaces
 from sira_grpc.bus.view import BusView, TopicEntry
 from sira_grpc.clock import Clock
 from sira_grpc.commits import Commits
@@ -39,13 +39,13 @@ class Holdings(Protocol):
 
 
 class Topics:
-    """Creates, changes, lists and deletes topics."""
+    """Creates, changes, lists and deletes topics, in namespaces that this member serves."""
 
     def __init__(
         self,
         view: BusView,
         commits: Commits,
-        namespaces: Namespaces,
+        namespaces: ServedNamespaces,
         holdings: Holdings,
         config: BusConfig,
         clock: Clock,
@@ -67,6 +67,7 @@ class Topics:
             InvalidField: its name is too long, or it is to be compacted in memory.
         """
         name = topic.name
+        self._namespaces.check_owner(name)
         if len(names.short(name)) > MAX_NAME:
             raise InvalidField([FieldViolation("topic.name", f"the topic must be at most {MAX_NAME} characters")])
         namespace = names.namespace_of(name)
@@ -109,6 +110,7 @@ class Topics:
             InvalidField: what comes out of it breaks a rule.
         """
         name = topic.name
+        self._namespaces.check_owner(name)
 
         def plan() -> list[Op]:
             entry = self._view.topic(name)
@@ -129,8 +131,17 @@ class Topics:
             TopicNotFound, EtagMismatch.
             NotEmpty: it has records.
         """
+        self._namespaces.check_owner(name)
         self._view.topic(name)
         await self._commits.run(self._delete(name, etag, force=force))
+
+    async def clear(self, name: str) -> None:
+        """Deletes a topic with all that is in it, whichever member serves it: that one sees it go.
+
+        Raises:
+            TopicNotFound.
+        """
+        await self._commits.run(self._delete(name, "", force=True))
 
     async def _delete(self, name: str, etag: str, *, force: bool) -> None:
         entry = self._view.topic(name)
@@ -147,7 +158,7 @@ class Topics:
             check_etag(etag, entry.revision, name)
             return Delete(names.topic_key(name), entry.revision)
 
-        await delete_with_logs(self._commits, entry.uid, self._logs(entry), delete)
+        await delete_with_logs(self._commits, names.namespace_of(name), entry.uid, self._logs(entry), delete)
 
     def _logs(self, entry: TopicEntry) -> list[str]:
         uid, partitions = entry.uid, range(entry.settings.partitions)
@@ -161,6 +172,7 @@ class Topics:
         Raises:
             NamespaceNotFound, InvalidPageToken.
         """
+        self._namespaces.check_owner(parent)
         self._namespaces.namespace(parent)
         topics = self._view.topics_in(parent)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Generic, TypeVar
@@ -64,6 +64,14 @@ class Trash:
     revision: int
 
 
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The member that serves a namespace, and the revision at which it took it."""
+
+    member: str
+    revision: int
+
+
 @dataclass(slots=True)
 class ViewHooks:
     """Called on the event loop once a commit is in the view, in the order of its changes; they must not block.
@@ -74,6 +82,7 @@ class ViewHooks:
     topic_gone: a topic was deleted. One that is created again is gone before it is written.
     subscription_written, subscription_gone: likewise.
     trash_written: there are logs to delete.
+    owner_written: a namespace, by its name, has another owner, or none.
     """
 
     topic_written: list[Callable[[TopicEntry], None]] = field(default_factory=list)
@@ -81,6 +90,7 @@ class ViewHooks:
     subscription_written: list[Callable[[SubscriptionEntry], None]] = field(default_factory=list)
     subscription_gone: list[Callable[[SubscriptionEntry], None]] = field(default_factory=list)
     trash_written: list[Callable[[str], None]] = field(default_factory=list)
+    owner_written: list[Callable[[str], None]] = field(default_factory=list)
 
 
 E = TypeVar("E", TopicEntry, SubscriptionEntry)
@@ -108,7 +118,7 @@ class _Index(Generic[E]):
 
 
 class BusView:
-    """Topics and subscriptions by name, and trash by its id. Changed only by load() and apply()."""
+    """Topics and subscriptions by name, trash by its id, owners by namespace. Changed only by load() and apply()."""
 
     def __init__(self) -> None:
         self._topics = _Index[TopicEntry]()
@@ -118,6 +128,7 @@ class BusView:
         self.subscriptions = self._subscriptions.by_name
         self.subscriptions_by_uid = self._subscriptions.by_uid
         self.trash: dict[str, Trash] = {}
+        self.owners: dict[str, Owner] = {}
         self.hooks = ViewHooks()
         self._progress = Progress()
         self._calls: list[Callable[[], None]] = []
@@ -125,6 +136,7 @@ class BusView:
             names.TOPICS: self._apply_topic,
             names.SUBSCRIPTIONS: self._apply_subscription,
             names.TRASH: self._apply_trash,
+            names.OWNERS: self._apply_owner,
         }
 
     @property
@@ -153,6 +165,10 @@ class BusView:
     def subscriptions_in(self, namespace: str) -> Mapping[str, SubscriptionEntry]:
         """Returns the subscriptions of a namespace by name."""
         return self._subscriptions.by_namespace.get(namespace, {})
+
+    def namespaces(self) -> Set[str]:
+        """Returns the names of the namespaces that have topics or subscriptions."""
+        return self._topics.by_namespace.keys() | self._subscriptions.by_namespace.keys()
 
     def matching(self, namespace: str, patterns: Iterable[Pattern]) -> list[TopicEntry]:
         """Returns the topics of a namespace that match one of the patterns, each once."""
@@ -264,3 +280,14 @@ class BusView:
             return
         self.trash[trash] = Trash(tuple(TrashRecord.FromString(change.value).logs), change.revision)
         self._calls.extend(partial(hook, trash) for hook in self.hooks.trash_written)
+
+    def _apply_owner(self, change: Change) -> None:
+        namespace = names.owned_by_key(change.key)
+        held = self.owners.get(namespace)
+        if held is not None and change.revision <= held.revision:
+            return  # the snapshot was newer
+        if change.value is None:
+            self.owners.pop(namespace, None)
+        else:
+            self.owners[namespace] = Owner(change.value.decode(), change.revision)
+        self._calls.extend(partial(hook, namespace) for hook in self.hooks.owner_written)

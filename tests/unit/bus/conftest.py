@@ -11,6 +11,7 @@ from sira_grpc.store import open_sqlite
 from tests.clocks import FakeClock
 from tests.unit.bus.control_world import ControlWorld
 from tests.unit.bus.dead_letter_world import TouchyLogs, opened
+from tests.unit.bus.members_world import Members
 from tests.unit.bus.partition_world import PartitionWorld
 from tests.unit.bus.redrive_world import RedriveWorld
 
@@ -47,6 +48,16 @@ async def world(control: ControlWorld) -> AsyncIterator[RedriveWorld]:
     await made.start()
     yield made
     await made.stop()
+
+
+@pytest.fixture
+async def members(tmp_path: Path, clock: FakeClock) -> AsyncIterator[Members]:
+    store = await open_sqlite(tmp_path, clock=clock)
+    made = Members(store, clock)
+    await made.start()
+    yield made
+    await made.stop()
+    await store.close()
 
 
 @pytest.fixture

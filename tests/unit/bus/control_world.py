@@ -12,8 +12,10 @@ from sira.bus.v1.subscription_pb2 import StartPosition, Subscription
 from sira.bus.v1.topic_pb2 import Topic
 
 from sira_grpc.background import Background
+from sira_grpc.bus import names
 from sira_grpc.bus.janitor import Janitor
 from sira_grpc.bus.subscriptions import Subscriptions
+from sira_grpc.bus.tenure import elsewhere
 from sira_grpc.bus.topics import Topics
 from sira_grpc.bus.view import BusView, SubscriptionEntry, TopicEntry
 from sira_grpc.commits import Commits
@@ -31,6 +33,7 @@ class Neighbours:
     """What topics hold, where positions are, which namespaces there are, and who still writes: as told.
 
     Attributes:
+        others: namespaces that another member serves.
         held: records by topic.
         dead: dead letters by subscription.
         offset_of_position: what every position stands for in partition 0; in the others it is as much more.
@@ -42,6 +45,7 @@ class Neighbours:
 
     def __init__(self) -> None:
         self.namespaces = {DEFAULT, OTHER}
+        self.others: set[str] = set()
         self.held: dict[str, int] = {}
         self.dead: dict[str, int] = {}
         self.offset_of_position = 100
@@ -58,6 +62,10 @@ class Neighbours:
     def keeping(self, name: str) -> AbstractContextManager[None]:
         self.namespace(name)
         return nullcontext()
+
+    def check_owner(self, name: str) -> None:
+        if names.namespace_in(name) in self.others:
+            raise elsewhere(name, "another member serves it")
 
     async def records(self, topic: TopicEntry) -> int:
         await self._meanwhile()
@@ -108,11 +116,14 @@ class ControlWorld:
         told, time, random_bytes = self.neighbours, self.clock, self._random_bytes
         self.topics = Topics(self.view, self.commits, told, told, self.config, time, random_bytes)
         self.subscriptions = Subscriptions(self.view, self.commits, told, told, told, self.config, time, random_bytes)
-        self.janitor = Janitor(self.view, self.commits, self.store, told)
+        self.janitor = Janitor(self.view, self.commits, self.store, told, self._owned)
         snapshot = await self.store.snapshot("bus/")
         self.view.load(snapshot)
         self.background = Background()
         self.background.own(self._follow(snapshot.revision), "bus view")
+
+    def _owned(self, namespace: str) -> bool:
+        return namespace not in self.neighbours.others
 
     async def _follow(self, revision: int) -> None:
         try:

@@ -56,13 +56,13 @@ class TouchyLogs:
         """Returns when an append has come to the gate since it was shut."""
         await self._arrived.wait()
 
-    async def append(self, partition: str, frames: Sequence[bytes]) -> int:
+    async def append(self, partition: str, frames: Sequence[bytes], *, expected: int | None = None) -> int:
         self._arrived.set()
         await self._gate.wait()
         if self.failures:
             raise self.failures.pop(0)
         self.appended.append((partition, len(frames)))
-        return await self._logs.append(partition, frames)
+        return await self._logs.append(partition, frames, expected=expected)
 
     async def trim(self, partition: str, before: int) -> None:
         if self.failures:

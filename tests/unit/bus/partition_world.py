@@ -82,7 +82,7 @@ class TouchyLogs:
         """Returns when an append has come to the gate since it was shut."""
         await self._arrived.wait()
 
-    async def append(self, partition: str, frames: Sequence[bytes]) -> int:
+    async def append(self, partition: str, frames: Sequence[bytes], *, expected: int | None = None) -> int:
         self._arrived.set()
         await self._gate.wait()
         failure = self.failures.pop(0) if self.failures else None
@@ -91,7 +91,7 @@ class TouchyLogs:
         if partition in self.failing:
             raise StoreUnavailable(f"{partition} cannot be written")
         self.appended.append(partition)
-        return await self._logs.append(partition, frames)
+        return await self._logs.append(partition, frames, expected=expected)
 
     async def read(self, partition: str, offset: int, *, max_frames: int, max_bytes: int) -> Sequence[StoreFrame]:
         self._asked.set()

@@ -23,6 +23,7 @@ from sira_grpc.bus.metrics import BusMetrics
 from sira_grpc.bus.partitions import OpenPartition, Partitions
 from sira_grpc.bus.redriving import Redriving
 from sira_grpc.bus.stored import Held
+from sira_grpc.bus.tenure import Tenure, elsewhere
 from sira_grpc.bus.view import SubscriptionEntry, TopicEntry
 from tests.unit.bus.control_world import DEFAULT, ControlWorld
 from tests.unit.bus.dead_letter_world import (
@@ -46,7 +47,8 @@ class RedriveWorld:
         self.control = control
         self.logs = TouchyLogs(control.store)
         metrics = BusMetrics(NoOpMeterProvider().get_meter("test"))
-        self.partitions = Partitions(control.store, control.view, control.config, control.clock, metrics)
+        self.partitions = Partitions(control.store, control.view, control.config, control.clock, metrics, self._tenure)
+        self._tenures: dict[str, Tenure] = {}
         self.redriving = Redriving(control.view, self.publish)
         self.published: list[tuple[str, int | None, list[str]]] = []
         self.failures: dict[tuple[str, int | None], Exception] = {}
@@ -55,6 +57,9 @@ class RedriveWorld:
         self.gate.set()
         self.subscription: SubscriptionEntry
         self.letters: DeadLetters
+
+    async def _tenure(self, namespace: str) -> Tenure:
+        return self._tenures.setdefault(namespace, Tenure(namespace))
 
     async def start(self) -> None:
         await self.control.topic("orders", partitions=2)
@@ -134,7 +139,11 @@ class RedriveWorld:
     async def stop(self) -> None:
         await self.redriving.close()
         await self.letters.close()
-        await self.partitions.close()
+        await self.close_partitions()
+
+    async def close_partitions(self) -> None:
+        for namespace in self._tenures:
+            await self.partitions.let_go(namespace, elsewhere(namespace, "it is over"), orderly=True)
 
 
 def answer(

@@ -133,7 +133,7 @@ async def test_it_tries_again_when_the_store_cannot(
     monkeypatch.setattr(module, "RETRY_SECONDS", 0)
     logs = await logs_of(control)
     failing = Failing(control.store, times=2)
-    janitor = Janitor(control.view, control.commits, cast(LogStore, failing), control.neighbours)
+    janitor = Janitor(control.view, control.commits, cast(LogStore, failing), control.neighbours, bool)
     before = control.store.revision
     await control.topics.delete(NAME, etag="", force=True)
     with running(janitor):
@@ -149,7 +149,7 @@ async def test_very_many_logs_are_several_lists(control: ControlWorld, monkeypat
     logs = await logs_of(control)
     topic = control.view.topic(NAME)
     await control.topics.delete(NAME, etag="", force=True)
-    assert set(control.view.trash) == {topic.uid, *(f"{topic.uid}-{number}" for number in range(1, 7))}
+    assert set(control.view.trash) == {names.trash_of(DEFAULT, topic.uid, number) for number in range(7)}
     assert len(control.trash()) == 14
     await control.janitor.sweep()
     assert len(await there(control, logs)) == 2
@@ -189,4 +189,4 @@ async def test_lists_that_were_noted_for_a_deletion_that_failed_count_for_nothin
 def test_the_longest_lists_fit_into_a_commit() -> None:
     uid = "f" * 16
     count = module.LOGS_IN_A_LIST * module.LISTS_AT_ONCE
-    check_ops(trash_of(uid, [names.settlements_of(uid, uid, 255)] * count))
+    check_ops(trash_of(DEFAULT, uid, [names.settlements_of(uid, uid, 255)] * count))

@@ -62,7 +62,7 @@ async def test_they_are_no_duplicates_and_make_none(world: RedriveWorld) -> None
     assert [held.count for held in await world.held()] == [2, 1]
     again = await place.appender.publish(incoming(original))
     assert (again.duplicate, again.offset) == (True, 0)
-    await world.partitions.close()
+    await world.close_partitions()
     again = await (await world.place()).appender.publish(incoming(original))
     assert (again.duplicate, again.offset) == (True, 0)
 

@@ -83,7 +83,7 @@ async def test_with_little_memory_frames_are_read_more_often(
     expected = [f"{frame} {number:0100}" for number in range(20) for frame in range(5)]
     for _ in range(30):
         await at(world, 1)
-        assert world.scheduled._frames._kept_bytes <= 8000
+        assert world.scheduled.frames._kept_bytes <= 8000
     assert await world.payloads() == expected
 
 

@@ -339,7 +339,7 @@ async def test_a_deleted_subscription_leaves_its_logs_as_trash_in_the_same_commi
     await watch.aclose()
     assert [(change.key, change.value is None) for change in commit.changes] == [
         (names.subscription_key(NAME), True),
-        (names.trash_key(reader.uid), False),
+        (names.trash_key(f"default/{reader.uid}"), False),
     ]
     assert control.trash() == {
         f"bus/{reader.uid}/dead",

@@ -227,7 +227,7 @@ async def test_a_deleted_topic_leaves_its_logs_as_trash_in_the_same_commit(contr
     await watch.aclose()
     assert [(change.key, change.value is None) for change in commit.changes] == [
         (names.topic_key(NAME), True),
-        (names.trash_key(entry.uid), False),
+        (names.trash_key(f"default/{entry.uid}"), False),
     ]
     uid = entry.uid
     assert control.trash() == {

@@ -12,18 +12,22 @@ from sira_grpc.bus import compaction, names
 from sira_grpc.bus import upkeep as module
 from sira_grpc.bus.partitions import OpenPartition
 from sira_grpc.bus.settings import TopicSettings
+from sira_grpc.bus.tenure import Tenure
 from sira_grpc.bus.upkeep import Upkeep
+from sira_grpc.store import LogRange
+from tests.unit.bus.control_world import DEFAULT
 from tests.unit.bus.partition_world import UID, PartitionWorld, record
 from tests.unit.bus.test_retention import keep
 
 ORPHAN = names.compacted_of(UID, 0)[0]
 
 
-def upkeep_of(world: PartitionWorld) -> Upkeep:
-    def opened() -> list[OpenPartition]:
-        return [OpenPartition(world.partition, world.appender, world.scheduled)]
+def opened_in(world: PartitionWorld) -> list[OpenPartition]:
+    return [OpenPartition(world.partition, world.appender, world.scheduled, Tenure(DEFAULT))]
 
-    return Upkeep(opened, world.store, world.clock)
+
+def upkeep_of(world: PartitionWorld) -> Upkeep:
+    return Upkeep(lambda: opened_in(world), world.store, world.clock)
 
 
 @pytest.fixture
@@ -78,14 +82,15 @@ async def test_what_fails_is_tried_again(partition_world: PartitionWorld, caplog
     await world.logs.until(lambda: world.partition.first == 2)
 
 
-async def test_what_a_compaction_has_left_is_deleted_once(partition_world: PartitionWorld) -> None:
+async def test_what_a_compaction_has_left_is_emptied_once(partition_world: PartitionWorld) -> None:
     world, upkeep = partition_world, upkeep_of(partition_world)
+    (opened,) = opened_in(world)
     await world.store.append(ORPHAN, [b"half done"])
-    await upkeep.compact(world.partition)
-    assert (await world.logs.range(ORPHAN)).next == 1, "the topic is not compacted"
+    await upkeep.compact(opened)
+    assert await world.logs.range(ORPHAN) == LogRange(0, 1), "the topic is not compacted"
     world.partition.settings = compacted_topic()
-    await upkeep.compact(world.partition)
-    assert (await world.logs.range(ORPHAN)).next == 0
+    await upkeep.compact(opened)
+    assert await world.logs.range(ORPHAN) == LogRange(1, 1)
     await world.store.append(ORPHAN, [b"there"])
-    await upkeep.compact(world.partition)
-    assert (await world.logs.range(ORPHAN)).next == 1
+    await upkeep.compact(opened)
+    assert await world.logs.range(ORPHAN) == LogRange(1, 2)

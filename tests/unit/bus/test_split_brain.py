@@ -1,0 +1,126 @@
+"""Two members that both believe that all is theirs, again and again, with producers and consumers at both of them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import defaultdict
+from contextlib import suppress
+
+import pytest
+from sira.bus.v1.subscription_service_pb2 import Delivery
+
+from sira_grpc.bus import ownership
+from sira_grpc.errors import SiraError
+from tests.unit.bus.members_world import Member, Members, Stream, payloads_of, until
+
+PRODUCERS = 4
+FRAMES = 60
+KEYS = 3
+
+
+class World:
+    """What was sent, what came of it, and what must not be.
+
+    Attributes:
+        acknowledged: offset of each record that was acknowledged, by payload.
+        confirmed: offsets that were confirmed to be settled.
+        wrong: what must not be.
+    """
+
+    def __init__(self, members: Members, rng: random.Random) -> None:
+        self.members = members
+        self.rng = rng
+        self.acknowledged: dict[str, int] = {}
+        self.confirmed: set[int] = set()
+        self.done: set[str] = set()
+        self.wrong: list[str] = []
+        self.settling = asyncio.Lock()
+
+    def any(self) -> Member:
+        return self.rng.choice([self.members.a, self.members.b])
+
+    async def produce(self, name: str) -> None:
+        """Sends frames one by one, each until it is acknowledged, as the client does: by its sequence."""
+        for number in range(1, FRAMES + 1):
+            payload = f"{name}/{number}"
+            while True:
+                with suppress(SiraError):
+                    answer = await self.any().publish_as(name, number, payload, key=f"{name}/{number % KEYS}")
+                    self.acknowledged[payload] = answer.offset
+                    break
+                await asyncio.sleep(0)
+
+    async def consume(self) -> None:
+        """Settles what comes, and says what was confirmed; goes to another member when the stream ends."""
+        while True:
+            stream = self.any().subscribe()
+            try:
+                with suppress(SiraError):
+                    while True:
+                        await self._settle(stream, await stream.delivery())
+            finally:
+                await stream.close()
+
+    async def _settle(self, stream: Stream, delivery: Delivery) -> None:
+        # One at a time, so that it is known whether a delivery was before or after a confirmation.
+        for offset, payload in payloads_of(delivery):
+            await stream.ack(offset, offset + 1)
+            self.confirmed.add(offset)
+            self.done.add(payload)
+
+    async def trouble(self) -> None:
+        """Has them believe this and that, stops one or the other, and loses answers."""
+        members, rng = self.members, self.rng
+        while True:
+            for member in (members.a, members.b):
+                members.believe(member, rng.choice(["a", "b", member.name]), rng.choice(["ab", "a", "b"]))
+                if rng.random() < 0.3:
+                    member.store.faults[rng.choice(["/log", "/0", "/dead", "/marks"])] = rng.choice(
+                        ["unknown", "lost", "late", "none"]
+                    )
+            stopped = rng.choice([members.a, members.b, None])
+            if stopped is not None:
+                stopped.store.stop()
+            await asyncio.sleep(rng.uniform(0, 0.05))
+            for member in (members.a, members.b):
+                member.store.go_on(blind=rng.random() < 0.3)
+            await asyncio.sleep(rng.uniform(0, 0.1))
+            for member in (members.a, members.b):
+                await member.store.let_late_ones_in()
+                member.store.go_on()
+            await asyncio.sleep(rng.uniform(0, 0.05))
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_nothing_is_lost_doubled_or_settled_in_vain(
+    members: Members, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(ownership, "HANDOVER_SECONDS", 0.03)
+    monkeypatch.setattr(ownership, "LONGEST_PAUSE", 0.02)
+    await members.set_up()
+    world = World(members, random.Random(seed))
+    troubling = asyncio.create_task(world.trouble())
+    consuming = [asyncio.create_task(world.consume()) for _ in range(2)]
+    async with asyncio.timeout(100):
+        await asyncio.gather(*(world.produce(f"p{number}") for number in range(PRODUCERS)))
+    troubling.cancel()
+    await asyncio.gather(troubling, return_exceptions=True)
+    for member in (members.a, members.b):
+        member.store.go_on()
+        member.store.faults.clear()
+        await member.store.let_late_ones_in()
+    members.agree("a")
+    await until(lambda: world.done == set(world.acknowledged))
+    for task in consuming:
+        task.cancel()
+    await asyncio.gather(*consuming, return_exceptions=True)
+    stored = await members.a.payloads()
+    assert sorted(stored) == sorted(world.acknowledged), "each once"
+    places: defaultdict[str, list[int]] = defaultdict(list)
+    for payload in stored:
+        name, _, number = payload.partition("/")
+        places[name].append(int(number))
+    assert all(numbers == list(range(1, FRAMES + 1)) for numbers in places.values()), "in order"
+    assert all(stored[offset] == payload for payload, offset in world.acknowledged.items() if offset >= 0)
+    assert not world.wrong

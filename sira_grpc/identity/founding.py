@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from sira.identity.internal.v1.authority_record_pb2 import DomainRecord
 from sira_grpc.clock import Clock
 from sira_grpc.commits import Commits
 from sira_grpc.config import IdentityConfig
-from sira_grpc.errors import ConfigError, NoRotation
+from sira_grpc.errors import ConfigError, Conflict, NoRotation
 from sira_grpc.identity import names, sealing
 from sira_grpc.identity.authority import Authority
 from sira_grpc.identity.forge import Forge
@@ -41,7 +42,11 @@ class Upstream:
 
 
 class Founder:
-    """Founds a trust domain in an empty store, or opens the one that is there."""
+    """Founds a trust domain in an empty store, or opens the one that is there.
+
+    Attributes:
+        founded: it was this one that founded it, just now.
+    """
 
     def __init__(
         self,
@@ -59,15 +64,22 @@ class Founder:
         self._config = config
         self._clock = clock
         self._random_bytes = random_bytes
+        self.founded = False
 
     async def open(self) -> Sealer:
         """Returns what the private keys are sealed with; founds the trust domain if there is none.
+
+        Of several members that find none at once, one founds it, and the others open what that one has made.
 
         Raises:
             ConfigError: the keys cannot be opened, or the configuration is of another trust domain.
         """
         if self._view.domain is None:
-            return await self._found()
+            with suppress(Conflict):  # another member was first, and the view shows by now what it made
+                sealer = await self._found()
+                self.founded = True
+                return sealer
+        assert self._view.domain is not None, "it was founded by another member"
         domain = self._view.domain.value
         if domain.trust_domain != self._config.trust_domain:
             raise ConfigError(
@@ -161,7 +173,8 @@ class Founder:
         passphrase = self._config.passphrase.reveal()
         if not create and bool(salt) != bool(passphrase):
             meant = "a passphrase" if salt else "the key file in identity.dir, not a passphrase"
-            raise ConfigError(f"identity.passphrase: the private keys in the store are encrypted with {meant}")
+            rule = f"the private keys in the store are encrypted with {meant}; {sealing.SAME_EVERYWHERE}"
+            raise ConfigError(f"identity.passphrase: {rule}")
         directory = Path(self._config.dir)
         sealing.prepare(directory)
         if passphrase:

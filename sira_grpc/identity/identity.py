@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from asyncio import Event
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -13,14 +14,16 @@ from sira.identity.v1.authority_service_pb2 import IdentityStatus
 
 from sira_grpc.clock import Clock
 from sira_grpc.config import IdentityConfig
-from sira_grpc.errors import ConfigError
+from sira_grpc.errors import ConfigError, RotationUnderWay
 from sira_grpc.identity.callers import Callers
 from sira_grpc.identity.entitlement import Entitlement
 from sira_grpc.identity.federation import BundleFetcher, Federation
+from sira_grpc.identity.followers import Followers
 from sira_grpc.identity.issuer import Issuer, IssuingTerms
 from sira_grpc.identity.join_tokens import JoinTokens
 from sira_grpc.identity.local_operator import LocalOperator
 from sira_grpc.identity.member import MemberCredentials, member_identity
+from sira_grpc.identity.members import Members
 from sira_grpc.identity.opening import Opened, open_view
 from sira_grpc.identity.own_certificate import OwnCertificate
 from sira_grpc.identity.records import Records
@@ -34,6 +37,7 @@ from sira_grpc.times import timestamp
 
 OPERATOR_DIRECTORY = "operator"
 """Folder in identity.dir with the local operator's identity."""
+ALONE = Members()
 
 
 class Identity:
@@ -75,8 +79,12 @@ class Identity:
         terms = IssuingTerms(config.certificate_ttl, config.max_certificate_ttl)
         entitlement = Entitlement(view, domain)
         self.issuer = Issuer(view, commits, keyring, forge, self.tokens, entitlement, terms, clock)
+        placement = opened.members.placement
+        self._followers = Followers(view, commits, self.watchers, placement, clock, shared=opened.shared)
         make = partial(opened.founder.make_next, opened.sealer)
-        self.rotator = Rotator(view, commits, self.watchers, make, clock, min_stage=config.rotation_min_stage)
+        self.rotator = Rotator(
+            view, commits, self._followers, make, clock, min_stage=config.rotation_min_stage, members=opened.members
+        )
         self.federation = Federation(view, commits, fetcher, clock, trust_domain=domain)
         self.member = MemberCredentials(self.trust, lambda: keyring.shown().id)
         self.operator = LocalOperator(self.trust, Path(config.dir) / OPERATOR_DIRECTORY)
@@ -87,8 +95,16 @@ class Identity:
             own(member, named, install=self.member.install),
             own(self.operator.identity, (), install=self.operator.install),
         )
+        self._followers.outdated = lambda: sum(certificate.outdated for certificate in self._own)
         self._upkeep = Upkeep(
-            opened, self.rotator, self.records, self.tokens, self.member, clock, retention=config.record_retention
+            opened,
+            self.rotator,
+            self._followers,
+            self.records,
+            self.tokens,
+            self.member,
+            clock,
+            retention=config.record_retention,
         )
 
     async def start(self) -> None:
@@ -110,10 +126,14 @@ class Identity:
         except OSError as error:
             raise ConfigError(f"identity.dir: {self.operator.directory} cannot be written: {error.strerror}") from error
         self.view.trust_changed.append(self._trust_changed)
+        self._trust_changed(self.view.trust_revision)  # by another member, while these were issued
+        await self._followers.start()
         upstream = await self._opened.founder.changed_upstream(self._opened.sealer)
         if upstream is not None and self.view.rotation is None:
-            await self.rotator.start(upstream)
-        self.watchers.advanced = self.rotator.look
+            with suppress(RotationUnderWay):  # another member has begun it, with the same files
+                await self.rotator.start(upstream)
+        self.watchers.advanced = self._look
+        self.view.followed = self.rotator.look
         background = self._opened.background
         for certificate in self._own:
             background.own(certificate.run(), f"certificate of {certificate.identity}")
@@ -122,6 +142,9 @@ class Identity:
         background.own(self.federation.run(), "federation")
         background.own(self.watchers.run(), "revocation lists")
         background.own(self._upkeep.run(), "upkeep of identity")
+        background.own(self._upkeep.run_for_all(), "upkeep of identity for all")
+        if self._opened.shared:
+            background.own(self._followers.run(), "following of the rotation")
 
     @property
     def failed(self) -> Event:
@@ -155,6 +178,7 @@ class Identity:
 
     async def close(self) -> None:
         """Finishes the commands under way and stops the tasks."""
+        await self._followers.leave()
         await self._opened.close()
 
     def _authorities(self) -> list[AuthorityMessage]:
@@ -192,7 +216,11 @@ class Identity:
             certificate.trust_changed()
         self.operator.trust_changed()
         self.watchers.wake(revision)
+        self._look()
+
+    def _look(self) -> None:
         self.rotator.look()
+        self._followers.look()
 
 
 async def open_identity(
@@ -204,15 +232,19 @@ async def open_identity(
     names: Sequence[str],
     clock: Clock,
     random_bytes: Callable[[int], bytes],
+    members: Members = ALONE,
 ) -> Identity:
     """Opens identity and starts it: see Identity.
+
+    Args:
+        members: the others on the same store; by default, there are none.
 
     Raises:
         ConfigError: the keys cannot be opened, the configuration does not fit the store, or the local operator's
             directory cannot be written.
         StoreUnavailable: nothing can be written.
     """
-    opened = await open_view(store, config, clock=clock, random_bytes=random_bytes)
+    opened = await open_view(store, config, members, clock=clock, random_bytes=random_bytes)
     try:
         identity = Identity(opened, fetcher, config, host=host, names=names, clock=clock, random_bytes=random_bytes)
         await identity.start()

@@ -22,7 +22,7 @@ from sira_grpc.identity.forge import Forge, general_names
 from sira_grpc.identity.join_tokens import JoinTokens
 from sira_grpc.identity.keyring import Keyring
 from sira_grpc.identity.view import IdentityView
-from sira_grpc.store.api import ABSENT, Op, Put
+from sira_grpc.store.api import ABSENT, Check, Op, Put
 from sira_grpc.svid import jwt_svid, signing_request, x509_svid
 from sira_grpc.svid.signing_request import PublicKey, SigningRequest
 from sira_grpc.svid.spiffe_id import SpiffeId
@@ -172,7 +172,8 @@ class Issuer:
         now = self._clock.time_ns() // NANOS
         revoked = self._view.revoked_identities.get(str(wanted))
         if revoked is not None and revoked.value.revoke_time.ToNanoseconds() >= now * NANOS:
-            now += 1  # tokens tell whole seconds: this one would pass for one that was issued before the revocation
+            # Tokens tell whole seconds: this one would pass for one that was issued before the revocation.
+            now = revoked.value.revoke_time.ToNanoseconds() // NANOS + 1
         key_id = authority.record.jwt_key_id
         return jwt_svid.sign(authority.jwt_key, key_id, wanted, audiences, now=now, ttl=round(ttl)), wanted, now
 
@@ -187,7 +188,7 @@ class Issuer:
             _, _, record = made[0]
             key = names.certificate_key(record.serial)
             ops: list[Op] = [Put(key, record.SerializeToString(), ABSENT), *order.more(record.serial)]
-            return ops + self._superseding(order.supersedes, record.serial)
+            return ops + self._still(order) + self._superseding(order.supersedes, record.serial)
 
         await self._commits.run(self._commits.apply(plan))
         self.issued += 1
@@ -233,8 +234,12 @@ class Issuer:
         return await self.order(order)
 
     def _make(self, order: Order) -> tuple[Authority, x509.Certificate, Certificate]:
-        authority = self._keyring.get(order.authority) if order.authority else self._keyring.issuing()
-        now_ns = self._clock.time_ns()
+        asked = order.authority in self._view.authorities  # otherwise another member has ended a rotation meanwhile
+        authority = self._keyring.get(order.authority) if asked else self._keyring.issuing()
+        now_ns = issued_ns = self._clock.time_ns()
+        revoked = self._view.revoked_identities.get(str(order.identity))
+        if revoked is not None:  # by a member whose clock is ahead: this one would pass for one from before
+            issued_ns = max(now_ns, revoked.value.revoke_time.ToNanoseconds() + 1)
         alternatives = general_names(order.names)
         certificate = self._forge.leaf(
             authority, order.identity, alternatives, order.public_key, now_ns=now_ns, ttl=order.ttl
@@ -244,7 +249,7 @@ class Issuer:
             identity=str(order.identity),
             dns_names=[name.value for name in alternatives if isinstance(name, x509.DNSName)],
             authority=authority.id,
-            issue_time=timestamp(now_ns),
+            issue_time=timestamp(issued_ns),
             expire_time=timestamp(round(certificate.not_valid_after_utc.timestamp()) * NANOS),
             requester=order.requester,
             join_token=order.join_token,
@@ -262,6 +267,24 @@ class Issuer:
     def _check(self, caller: Caller | None) -> None:
         if caller is not None and self._view.revoked(caller.name, caller.serial, caller.issued_ns):
             raise CredentialRevoked(f"what {caller.name} showed was revoked", metadata={"identity": caller.name})
+
+    def _still(self, order: Order) -> list[Op]:
+        """What a certificate is issued on the strength of must be so when it is written, whoever writes besides.
+
+        So nobody renews out of a revocation that another member has written, and an authority that does not issue any
+        more, as a rotation has gone on, issues nothing more.
+        """
+        assert self._view.domain is not None, "it was founded before anything is issued"
+        identities = {str(order.identity)}
+        ops: list[Op] = [Check(names.DOMAIN, self._view.domain.revision)]
+        if order.caller is not None:
+            identities.add(order.caller.name)
+            ops.append(Check(names.serial_revocation_key(order.caller.serial), ABSENT))
+        for identity in sorted(identities):
+            stored = self._view.revoked_identities.get(identity)
+            key = names.identity_revocation_key(identity)
+            ops.append(Check(key, stored.revision if stored is not None else ABSENT))
+        return ops
 
     def _superseding(self, serials: Sequence[str], by: str) -> list[Op]:
         """Notes in the records of what was held that it was renewed.

@@ -11,13 +11,13 @@ from sira.identity.internal.v1.join_token_record_pb2 import JoinTokenRecord
 from sira.identity.v1.join_token_pb2 import JoinToken
 
 from sira_grpc.clock import Clock
-from sira_grpc.commits import Commits
+from sira_grpc.commits import MAX_CHANGES, Commits
 from sira_grpc.errors import FieldViolation, InvalidField, JoinTokenInvalid, JoinTokenNotFound
 from sira_grpc.identity import names
 from sira_grpc.identity.keyring import Keyring
 from sira_grpc.identity.view import IdentityView, Token
 from sira_grpc.pages import take_page
-from sira_grpc.store.api import ABSENT, MAX_OPS, Delete, Op, Put
+from sira_grpc.store.api import ABSENT, Check, Delete, Op, Put
 from sira_grpc.svid.join_secret import SECRET_BYTES, JoinSecret, fingerprint
 from sira_grpc.svid.spiffe_id import SCHEME, check_pattern
 from sira_grpc.times import NANOS, timestamp
@@ -55,7 +55,6 @@ class JoinTokens:
         self._clock = clock
         self._random_bytes = random_bytes
         self._reserved: dict[str, set[int]] = defaultdict(set)
-        self._deleting: set[str] = set()
 
     async def create(self, asked: JoinToken, *, ttl: float, actor: str) -> tuple[JoinToken, JoinSecret]:
         """Creates a token. Returns it and its secret, which is not kept.
@@ -95,12 +94,8 @@ class JoinTokens:
                 raise JoinTokenNotFound(f"{name} is not there", metadata={"resource": name})
             return [Delete(names.token_key(token), entry.revision)]
 
-        self._deleting.add(token)  # no use of it is written after its deletion
-        try:
-            await self._commits.run(self._commits.apply(plan))
-            await self._commits.run(self._delete_uses(token))
-        finally:
-            self._deleting.discard(token)
+        await self._commits.run(self._commits.apply(plan))  # no use is written after it: each checks the token
+        await self._commits.run(self._delete_uses(token))
 
     async def page(self, *, size: int, token: str) -> tuple[list[JoinToken], str]:
         """Lists tokens by name. Raises: InvalidPageToken."""
@@ -158,29 +153,33 @@ class JoinTokens:
     def use(self, token: JoinToken) -> Iterator[Callable[[str], list[Op]]]:
         """Reserves one use. Gives what makes the operations that use it up, for the serial that it is used for.
 
-        The slot is free again at the end of the block: what was committed by then is in the view.
+        The reservation keeps the uses at this member apart; those at others meet in the store, where each slot is
+        written once. The slot is free again at the end of the block: what was committed by then is in the view.
 
         Raises:
-            JoinTokenInvalid: there is none left.
+            JoinTokenInvalid: there is none left. Made by what is given too, when another member has used it up, or the
+                token was deleted.
         """
         token_id = token.name.removeprefix(names.TOKEN_NAME)
-        slot = self._free_slot(token_id, token)
-        if slot is None:
-            raise _used_up(token)
-        self._reserved[token_id].add(slot)
+        slot = self._reserve(token_id, token)
 
         def ops(serial: str) -> list[Op]:
+            nonlocal slot
             entry = self._view.tokens.get(token_id)
-            if entry is None or entry.record is None or token_id in self._deleting:
+            if entry is None or entry.record is None:
                 raise JoinTokenInvalid("join_token: was deleted")
-            return [Put(names.use_key(token_id, slot), serial.encode(), ABSENT)]
+            if slot in entry.uses:  # by another member
+                # Anywhere among those that are left: so that members do not meet again and again.
+                taken, start = slot, int.from_bytes(self._random_bytes(4)) % token.max_uses
+                slot = self._reserve(token_id, token, start)
+                self._release(token_id, taken)
+            key = names.use_key(token_id, slot)
+            return [Check(names.token_key(token_id), entry.revision), Put(key, serial.encode(), ABSENT)]
 
         try:
             yield ops
         finally:
-            self._reserved[token_id].discard(slot)
-            if not self._reserved[token_id]:
-                del self._reserved[token_id]
+            self._release(token_id, slot)
 
     async def sweep(self, *, before_ns: int) -> None:
         """Deletes tokens that expired before a time, and what is left of those that were deleted."""
@@ -193,17 +192,37 @@ class JoinTokens:
 
     async def _delete_uses(self, token: str) -> None:
         while token in self._view.tokens and self._view.tokens[token].uses:
-            slots = list(self._view.tokens[token].uses)[:MAX_OPS]
+            slots = list(self._view.tokens[token].uses)[:MAX_CHANGES]
             await self._commits.write([Delete(names.use_key(token, slot)) for slot in slots])
 
-    def _free_slot(self, token_id: str, token: JoinToken) -> int | None:
-        """A slot that is neither used nor reserved; None if there is none. Slots fill up from 0."""
+    def _reserve(self, token_id: str, token: JoinToken, start: int = 0) -> int:
+        slot = self._free_slot(token_id, token, start)
+        if slot is None:
+            raise _used_up(token)
+        self._reserved[token_id].add(slot)
+        return slot
+
+    def _release(self, token_id: str, slot: int) -> None:
+        self._reserved[token_id].discard(slot)
+        if not self._reserved[token_id]:
+            del self._reserved[token_id]
+
+    def _free_slot(self, token_id: str, token: JoinToken, start: int = 0) -> int | None:
+        """A slot that is neither used nor reserved; None if there is none. Slots fill up from 0.
+
+        Args:
+            token_id, token: see use().
+            start: a slot from which one is looked for upwards, if there is one; 0 for the usual order.
+        """
         entry = self._view.tokens.get(token_id)
         used = entry.uses if entry is not None else {}
         reserved = self._reserved.get(token_id, set())
         taken = len(used) + sum(slot not in used for slot in reserved)
         if taken >= token.max_uses:
             return None
+        for slot in range(start, token.max_uses if start else 0):
+            if slot not in used and slot not in reserved:
+                return slot
         # Of the slots up to this one, so many are taken, and that is one less than there are.
         return next(slot for slot in range(taken, -1, -1) if slot not in used and slot not in reserved)
 

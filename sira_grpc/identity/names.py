@@ -13,6 +13,7 @@ USES = "identity/uses/"
 CERTIFICATES = "identity/certificates/"
 REVOCATIONS = "identity/revocations/"
 FEDERATED = "identity/federated/"
+FOLLOWERS = "identity/followers/"
 
 TOKEN_NAME = "joinTokens/"
 FEDERATED_NAME = "federatedBundles/"
@@ -51,6 +52,11 @@ def identity_revocation_key(identity: str) -> str:
 def federated_key(trust_domain: str) -> str:
     """Returns the store key of another trust domain's bundle."""
     return FEDERATED + _digest(trust_domain)
+
+
+def follower_key(member: str) -> str:
+    """Returns the store key of how far the watchers of a member have followed a rotation."""
+    return FOLLOWERS + member
 
 
 def _digest(text: str) -> str:

@@ -14,6 +14,7 @@ from sira_grpc.identity import names
 from sira_grpc.identity.forge import Forge, Terms
 from sira_grpc.identity.founding import Founder
 from sira_grpc.identity.keyring import Keyring
+from sira_grpc.identity.members import Members
 from sira_grpc.identity.sealing import Sealer
 from sira_grpc.identity.view import IdentityView
 from sira_grpc.store.api import Store
@@ -24,7 +25,9 @@ class Opened:
     """What every part of identity stands on.
 
     Attributes:
-        founded: the trust domain was founded just now.
+        founded: the trust domain was founded just now, by this member.
+        members: the others on the same store.
+        shared: whether there may be others.
         background: runs the tasks.
         following: the one that feeds the view.
     """
@@ -36,6 +39,8 @@ class Opened:
     sealer: Sealer
     keyring: Keyring
     founded: bool
+    members: Members
+    shared: bool
     background: Background
     following: asyncio.Task[None]
 
@@ -47,7 +52,7 @@ class Opened:
 
 
 async def open_view(
-    store: Store, config: IdentityConfig, *, clock: Clock, random_bytes: Callable[[int], bytes]
+    store: Store, config: IdentityConfig, members: Members, *, clock: Clock, random_bytes: Callable[[int], bytes]
 ) -> Opened:
     """Opens what is in the store.
 
@@ -64,11 +69,22 @@ async def open_view(
         terms = Terms(config.trust_domain, config.root_ttl, config.intermediate_ttl, config.clock_skew)
         forge = Forge(terms, random_bytes)
         founder = Founder(view, commits, forge, config, clock=clock, random_bytes=random_bytes)
-        founded = view.domain is None
         sealer = await founder.open()
         keyring = Keyring(view, sealer)
         await asyncio.to_thread(keyring.trusted)  # what cannot be opened ends the start
-        return Opened(view, commits, forge, founder, sealer, keyring, founded, background, following)
+        return Opened(
+            view,
+            commits,
+            forge,
+            founder,
+            sealer,
+            keyring,
+            founder.founded,
+            members,
+            store.shared,
+            background,
+            following,
+        )
     except BaseException:
         await background.cancel()
         raise

@@ -89,7 +89,7 @@ class OwnCertificate:
         self._issued_ns = issued.record.issue_time.ToNanoseconds()
         # Near the end of its issuer certificates get ever shorter: they must not follow one another without a pause.
         self._renew_ns = max(issued.renew_time.ToNanoseconds(), self._issued_ns + round(RETRY_SECONDS * NANOS))
-        if self._outdated:  # another one issues since it was ordered
+        if self.outdated:  # another one issues since it was ordered
             self._wake.set()
 
     def _counts(self, serial: str) -> bool:
@@ -97,13 +97,14 @@ class OwnCertificate:
         return not held.superseded_by and not held.HasField("revoke_time")
 
     @property
-    def _outdated(self) -> bool:
+    def outdated(self) -> bool:
+        """Another authority issues than the one that has issued it."""
         assert self._view.domain is not None, "it was founded before anything was issued"
         return self._view.domain.value.issuing != self._authority
 
     def trust_changed(self) -> None:
         """Has it renewed if another authority issues now, or it was revoked: the kernel cannot be without it."""
-        if self._outdated or self._view.revoked(str(self.identity), self._serial, self._issued_ns):
+        if self.outdated or self._view.revoked(str(self.identity), self._serial, self._issued_ns):
             self._wake.set()
 
     async def run(self) -> None:

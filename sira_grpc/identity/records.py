@@ -8,18 +8,20 @@ from sira.identity.internal.v1.revocation_record_pb2 import RevocationRecord
 from sira.identity.v1.certificate_pb2 import Certificate
 
 from sira_grpc.clock import Clock
-from sira_grpc.commits import Commits, in_chunks
-from sira_grpc.errors import FieldViolation, InvalidField
+from sira_grpc.commits import ATTEMPTS, MAX_CHANGES, Commits, in_chunks
+from sira_grpc.errors import Conflict, FieldViolation, InvalidField
 from sira_grpc.identity import names
-from sira_grpc.identity.view import IdentityView
+from sira_grpc.identity.view import IdentityView, Stored
 from sira_grpc.pages import take_page
-from sira_grpc.store.api import MAX_OPS, Delete, Op, Put
+from sira_grpc.store.api import ABSENT, Delete, Op, Put
 from sira_grpc.svid import spiffe_id
 from sira_grpc.svid.spiffe_id import SpiffeId
 from sira_grpc.times import NANOS, timestamp
 
 MAX_JWT_NS = 3600 * NANOS
 """Longest validity of a JWT-SVID."""
+LEEWAY_NS = NANOS
+"""By how much a revocation that is written again goes beyond what it has met: the clocks of members differ."""
 
 
 class Records:
@@ -118,35 +120,73 @@ class Records:
         return await self._commits.run(command())
 
     async def _revoke_identity(self, identity: str, now_ns: int, cause: str, actor: str) -> int:
-        record = self._record(now_ns, now_ns + max(self._max_ttl_ns, MAX_JWT_NS), cause, actor, identity=identity)
-        await self._commits.write([Put(names.identity_revocation_key(identity), record.SerializeToString())])
-        stored = {serial: self._view.certificates[serial].value for serial in self._view.by_identity.get(identity, ())}
+        """Revokes what an identity was issued so far: what is in the store before the revocation is.
+
+        A certificate that another member wrote just before may be unknown here, or its clock be ahead: then it is of
+        later than the revocation, which is written again. None is written after the revocation by who has not seen it.
+        """
+        counted, time_ns = set[str](), now_ns
+        for _ in range(ATTEMPTS):
+            revision = await self._write_revocation(identity, time_ns, cause, actor)
+            revoked_ns = self._view.revoked_identities[identity].value.revoke_time.ToNanoseconds()
+            counted |= await self._mark(identity, revoked_ns, now_ns)
+            escaped = [held for held in self._held(identity) if held.created < revision and _issued(held) > revoked_ns]
+            if not escaped:
+                return len(counted)
+            time_ns = max(_issued(held) for held in self._held(identity)) + LEEWAY_NS
+        raise Conflict("certificates of the identity were issued too many times while it was revoked; try again")
+
+    async def _write_revocation(self, identity: str, time_ns: int, cause: str, actor: str) -> int:
+        """Writes that what was issued up to a time, or a later one that is known, is revoked. Returns the revision."""
+
+        def plan() -> list[Op]:
+            stored = self._view.revoked_identities.get(identity)
+            before = stored.value.revoke_time.ToNanoseconds() if stored is not None else 0
+            until = max([time_ns, before, *map(_issued, self._held(identity))])
+            forget_ns = until + max(self._max_ttl_ns, MAX_JWT_NS)
+            record = self._record(until, forget_ns, cause, actor, identity=identity)
+            expected = stored.revision if stored is not None else ABSENT
+            return [Put(names.identity_revocation_key(identity), record.SerializeToString(), expected)]
+
+        return await self._commits.apply(plan)
+
+    async def _mark(self, identity: str, until_ns: int, now_ns: int) -> set[str]:
+        """Notes in the records of what was issued up to a time that it is revoked; returns what counted until then."""
         # A join token may have brought it back since.
-        serials = [serial for serial, held in stored.items() if held.issue_time.ToNanoseconds() <= now_ns]
-        counted = sum(self._counts(stored[serial], now_ns) for serial in serials)
-        for start in range(0, len(serials), MAX_OPS):
-            chunk = serials[start : start + MAX_OPS]
+        stored = [held.value for held in self._held(identity) if _issued(held) <= until_ns]
+        serials = [held.serial for held in stored]
+        counted = {held.serial for held in stored if self._counts(held, now_ns)}
+        for start in range(0, len(serials), MAX_CHANGES):
+            chunk = serials[start : start + MAX_CHANGES]
             await self._commits.apply(lambda chunk=chunk: [op for s in chunk for op in self._marking(s, now_ns)])  # type: ignore[misc]  # the default binds it
         return counted
+
+    def _held(self, identity: str) -> list[Stored[Certificate]]:
+        """The records of what an identity was issued."""
+        return [self._view.certificates[serial] for serial in self._view.by_identity.get(identity, ())]
 
     async def sweep(self, *, before_ns: int) -> None:
         """Forgets records of certificates that expired before a time, and revocations that refuse nothing any more."""
         over = self._view.expired(before_ns)
-        ops: list[Op] = [Delete(names.certificate_key(serial)) for serial in over]
-        ops += [
-            Delete(names.serial_revocation_key(serial))
-            for serial, stored in self._view.revoked_serials.items()
-            if stored.value.forget_time.ToNanoseconds() < before_ns
-        ]
-        ops += [
-            Delete(names.identity_revocation_key(identity))
-            for identity, stored in self._view.revoked_identities.items()
-            if stored.value.forget_time.ToNanoseconds() < before_ns
-        ]
         try:
-            await in_chunks(self._commits.write, [[op] for op in ops], MAX_OPS)
+            ops: list[Op] = [Delete(names.certificate_key(serial)) for serial in over]
+            await in_chunks(self._commits.write, [[op] for op in ops], MAX_CHANGES)
         finally:
             self._view.expire(over)  # those whose records are still there
+        while self._forgetting(before_ns):
+            await self._commits.apply(lambda: self._forgetting(before_ns)[:MAX_CHANGES])
+
+    def _forgetting(self, before_ns: int) -> list[Op]:
+        """Deletes revocations, unless one is renewed meanwhile, as what an identity is issued again may be revoked."""
+        over = [
+            (names.serial_revocation_key(serial), stored) for serial, stored in self._view.revoked_serials.items()
+        ] + [
+            (names.identity_revocation_key(identity), stored)
+            for identity, stored in self._view.revoked_identities.items()
+        ]
+        return [
+            Delete(key, stored.revision) for key, stored in over if stored.value.forget_time.ToNanoseconds() < before_ns
+        ]
 
     def _marking(self, serial: str, now_ns: int) -> list[Op]:
         """Notes in the record of a certificate that it is revoked; nothing where it is already, or is gone."""
@@ -175,6 +215,10 @@ class Records:
             cause=cause,
             actor=actor,
         )
+
+
+def _issued(held: Stored[Certificate]) -> int:
+    return held.value.issue_time.ToNanoseconds()
 
 
 def _check(field: str, rule: Callable[[str], object], text: str) -> None:

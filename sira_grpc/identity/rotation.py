@@ -13,11 +13,12 @@ from sira.identity.v1.rotation_pb2 import Rotation, RotationStage
 
 from sira_grpc.clock import Clock
 from sira_grpc.commits import Commits
-from sira_grpc.errors import Conflict, NoRotation, RotationUnderWay, StoreUnavailable
+from sira_grpc.errors import Conflict, NoRotation, NotOwner, RotationUnderWay, StoreUnavailable
 from sira_grpc.identity import names
 from sira_grpc.identity.authority import Authority
+from sira_grpc.identity.followers import Followers
+from sira_grpc.identity.members import ROTATION, Members
 from sira_grpc.identity.view import IdentityView, Stored
-from sira_grpc.identity.watchers import Watchers
 from sira_grpc.store.api import ABSENT, Delete, Op, Put
 from sira_grpc.times import NANOS, timestamp
 
@@ -25,8 +26,6 @@ PUBLISHING = RotationStage.ROTATION_STAGE_PUBLISHING
 ISSUING = RotationStage.ROTATION_STAGE_ISSUING
 RETIRING = RotationStage.ROTATION_STAGE_RETIRING
 RETRY_SECONDS = 0.5
-RECONNECT_SECONDS = 5.0
-"""How long after its start a member waits for watchers to come back, before it takes them for gone."""
 MIN_LOOK_SECONDS = 0.05
 """Between two looks: when thousands follow at once, each of them is a reason to look, and a look counts them all."""
 LOOK_SECONDS = 1.0
@@ -38,34 +37,37 @@ log = logging.getLogger(__name__)
 class Rotator:
     """Starts rotations, has them go on when everybody is ready, and turns them back.
 
-    Whatever stage a member is killed in, the next one goes on from there: a stage is what the store says.
+    Whatever stage a member is killed in, the next one goes on from there: a stage is what the store says. Of several
+    members one has them go on; commands may come to any.
 
     Args:
         view: of the store.
         commits: writes.
-        watchers: must follow.
+        followers: must follow.
         make_authority: makes the authority that is rotated to.
         clock: the time.
         min_stage: seconds that a stage lasts at least.
+        members: which of them has rotations go on.
     """
 
     def __init__(
         self,
         view: IdentityView,
         commits: Commits,
-        watchers: Watchers,
+        followers: Followers,
         make_authority: Callable[[], Awaitable[Authority]],
         clock: Clock,
         *,
         min_stage: float,
+        members: Members,
     ) -> None:
         self._view = view
         self._commits = commits
-        self._watchers = watchers
+        self._followers = followers
         self._make_authority = make_authority
         self._clock = clock
         self._min_stage_ns = round(min_stage * NANOS)
-        self._watchers_back = clock.monotonic() + RECONNECT_SECONDS if view.rotation is not None else 0.0
+        self._members = members
         self._news = asyncio.Event()
 
     def look(self) -> None:
@@ -85,16 +87,17 @@ class Rotator:
             cancelled=record.cancelled,
             start_time=record.start_time,
             stage_time=record.stage_time,
-            watchers_pending=self._watchers.pending(stored.revision),
+            watchers_pending=self._followers.pending(stored.revision),
             certificates_pending=self._view.live.count(self._clock.time_ns(), record.from_authority),
             earliest_time=timestamp(self._earliest_ns(record)),
         )
 
-    async def start(self, authority: Authority | None = None) -> None:
+    async def start(self, authority: Authority | None = None, *, guard: Callable[[], Sequence[Op]] = tuple) -> None:
         """Starts a rotation to a new authority.
 
         Args:
             authority: that is rotated to; None to have one made.
+            guard: returns what goes with the commit.
 
         Raises:
             RotationUnderWay: one is under way.
@@ -117,6 +120,7 @@ class Rotator:
                 Put(names.authority_key(made.id), made.record.SerializeToString(), ABSENT),
                 self._put_domain([*domain.value.trusted, made.id]),
                 Put(names.ROTATION, record.SerializeToString(), ABSENT),
+                *guard(),
             ]
 
         await self._commits.run(self._commits.apply(plan))
@@ -153,7 +157,10 @@ class Rotator:
         self.look()
 
     async def run(self) -> None:
-        """Has rotations go on for ever; cancelled by its owner."""
+        """Has rotations go on for ever, while it is this member's to do; cancelled by its owner."""
+        await self._members.run(ROTATION, self._run)
+
+    async def _run(self) -> None:
         while True:
             self._news.clear()
             delay = self._pause()
@@ -161,7 +168,7 @@ class Rotator:
                 try:
                     await self._go_on()
                     continue
-                except (StoreUnavailable, Conflict):
+                except (StoreUnavailable, Conflict, NotOwner):
                     log.warning("the rotation of the root cannot go on; it is tried again", exc_info=True)
                     delay = RETRY_SECONDS
             with suppress(TimeoutError):  # and not wait_for(), which on Python 3.11 may swallow a cancellation
@@ -186,7 +193,9 @@ class Rotator:
 
         def plan() -> list[Op]:
             stored = self._view.rotation
-            return self._next_stage() if stored is not None and stored.value.stage == stage and self._ready() else []
+            if stored is None or stored.value.stage != stage or not self._ready():
+                return []
+            return [*self._next_stage(), *self._members.guard(ROTATION)]
 
         await self._commits.apply(plan)
         log.info("the stage %s of the rotation is over", RotationStage.Name(stage))
@@ -199,7 +208,7 @@ class Rotator:
         record, now_ns = stored.value, self._clock.time_ns()
         if now_ns < self._earliest_ns(record):
             return False
-        if self._watchers.pending(stored.revision) or self._clock.monotonic() < self._watchers_back:
+        if self._followers.settling or self._followers.pending(stored.revision):
             return False
         return record.stage != ISSUING or not self._view.live.count(now_ns, record.from_authority)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -18,6 +20,7 @@ KEY_BYTES = 32
 NONCE_BYTES = 12
 SALT_BYTES = 16
 MIN_PASSPHRASE = 12
+SAME_EVERYWHERE = "every member on this store needs the same"
 _SCRYPT = {"length": KEY_BYTES, "n": 2**15, "r": 8, "p": 1}
 _CHECK = b"sira identity"
 
@@ -29,12 +32,16 @@ class Sealer:
         key: 32 bytes.
         random_bytes: unpredictable.
         source: where the key came from, for the errors.
+        remedy: what to do where it is another key than the store was founded with, for the errors.
     """
 
-    def __init__(self, key: bytes, random_bytes: Callable[[int], bytes], source: str) -> None:
+    def __init__(
+        self, key: bytes, random_bytes: Callable[[int], bytes], source: str, remedy: str = SAME_EVERYWHERE
+    ) -> None:
         self._cipher = AESGCM(key)
         self._random_bytes = random_bytes
         self._source = source
+        self._remedy = remedy
 
     def seal(self, plain: bytes, purpose: str) -> bytes:
         """Encrypts."""
@@ -51,7 +58,8 @@ class Sealer:
             return self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], purpose.encode())
         except (InvalidTag, ValueError) as error:
             raise ConfigError(
-                f"{self._source}: does not open the private keys in the store: it is another one, or they are damaged"
+                f"{self._source}: does not open the private keys in the store: it is another one than they were "
+                f"encrypted with, or they are damaged; {self._remedy}"
             ) from error
 
     def make_check(self) -> bytes:
@@ -75,7 +83,8 @@ def from_passphrase(passphrase: str, salt: bytes, random_bytes: Callable[[int], 
     """
     if len(passphrase) < MIN_PASSPHRASE:
         raise ConfigError(f"identity.passphrase: must have at least {MIN_PASSPHRASE} characters")
-    return Sealer(Scrypt(salt=salt, **_SCRYPT).derive(passphrase.encode()), random_bytes, "identity.passphrase")
+    key = Scrypt(salt=salt, **_SCRYPT).derive(passphrase.encode())
+    return Sealer(key, random_bytes, "identity.passphrase")
 
 
 def from_key_file(directory: Path, random_bytes: Callable[[int], bytes], *, create: bool) -> Sealer:
@@ -91,20 +100,21 @@ def from_key_file(directory: Path, random_bytes: Callable[[int], bytes], *, crea
     """
     path = directory / KEY_FILE
     try:
-        if create and not path.exists():
-            _create(path, random_bytes(KEY_BYTES))
+        if create:
+            _create(path, random_bytes)
         check_private(path)
         text = path.read_text(encoding="ascii").strip()
     except FileNotFoundError as error:
         raise ConfigError(
             f"identity.dir: {path} is not there, and the private keys in the store are encrypted with it; "
-            "put it back, or name the folder that it is in"
+            "put it back, or name the folder that it is in: every member on this store needs a copy of the file"
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"identity.dir: {path} cannot be used: {error}") from error
     if not re.fullmatch(f"[0-9a-fA-F]{{{2 * KEY_BYTES}}}", text):
         raise ConfigError(f"identity.dir: {path} must hold {KEY_BYTES} bytes in hex")
-    return Sealer(bytes.fromhex(text), random_bytes, f"identity.dir: {path}")
+    remedy = f"every member on this store needs a copy of the {KEY_FILE} of the one that founded the trust domain"
+    return Sealer(bytes.fromhex(text), random_bytes, f"identity.dir: {path}", remedy)
 
 
 def prepare(directory: Path) -> None:
@@ -139,19 +149,37 @@ def check_private(path: Path, key: str = "identity.dir") -> None:
         raise ConfigError(f"{key}: {path} belongs to another user (uid {status.st_uid}): chown it")
 
 
-def _create(path: Path, key: bytes) -> None:
-    """Writes the key so that it is there whole or not at all, and outlives a power cut."""
-    for left in path.parent.glob(f"{path.name}.*"):  # by a start that was killed: nothing was encrypted with it
-        left.unlink(missing_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(key.hex() + "\n")
-        file.flush()
-        os.fsync(handle)
-    draft.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+def _create(path: Path, random_bytes: Callable[[int], bytes]) -> None:
+    """Writes a new key if there is none, so that it is there whole or not at all, and outlives a power cut."""
+    with _turn(path.parent):
+        if path.exists():
+            return
+        for left in path.parent.glob(f"{path.name}.*"):  # by a start that was killed: nothing was encrypted with it
+            left.unlink(missing_ok=True)
+        draft = path.with_name(f"{path.name}.{os.getpid()}")
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(random_bytes(KEY_BYTES).hex() + "\n")
+            file.flush()
+            os.fsync(handle)
+        draft.rename(path)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+@contextmanager
+def _turn(directory: Path) -> Iterator[None]:
+    """Has members that share a directory take turns, by a lock on it that ends with the process that holds it.
+
+    Two that start at once on an empty store must not each make a key: the one that founds would have encrypted with
+    what the other has replaced.
+    """
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(folder)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
     finally:
-        os.close(folder)
+        os.close(handle)

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 from google.protobuf.message import Message
 from sira.identity.internal.v1.authority_record_pb2 import AuthorityRecord, DomainRecord
+from sira.identity.internal.v1.follower_record_pb2 import FollowerRecord
 from sira.identity.internal.v1.join_token_record_pb2 import JoinTokenRecord
 from sira.identity.internal.v1.revocation_record_pb2 import RevocationRecord
 from sira.identity.internal.v1.rotation_record_pb2 import RotationRecord
@@ -30,10 +31,17 @@ M = TypeVar("M", bound=Message)
 
 @dataclass(slots=True)
 class Stored(Generic[T]):
-    """Something as it is in the store."""
+    """Something as it is in the store.
+
+    Attributes:
+        value: as it is.
+        revision: of the last write.
+        created: revision of the first write that this member has seen; of what was there when it started, 0.
+    """
 
     value: T
     revision: int
+    created: int = field(default=0, compare=False)
 
 
 @dataclass(slots=True)
@@ -51,6 +59,7 @@ class IdentityView:
     Attributes:
         revoking: identities that are being revoked: what they show is refused before the store has it.
         trust_changed: called when something that verifiers need has changed, with the revision; must not block.
+        followed: called when another member has told how far it has followed a rotation; must not block.
         trust_revision: of the last change of what verifiers need.
         roots_revision: of the last change of the authorities.
     """
@@ -67,12 +76,15 @@ class IdentityView:
         self.revoked_identities: dict[str, Stored[RevocationRecord]] = {}
         self.revoking: set[str] = set()
         self.federated: dict[str, Stored[FederatedBundle]] = {}
+        self.followers: dict[str, Stored[FollowerRecord]] = {}
+        self.followed: Callable[[], None] = lambda: None
         self.trust_changed: list[Callable[[int], None]] = []
         self.trust_revision = 0
         self.roots_revision = 0
         self._revocation_keys: dict[str, tuple[str, str]] = {}
         self._federated_keys: dict[str, str] = {}
         self._expiries: list[tuple[int, str]] = []
+        self._ahead: dict[str, int] = {}
         self._progress = Progress()
         self._appliers: dict[str, Callable[[str, Change], None]] = {
             names.AUTHORITIES: self._apply_authority,
@@ -81,6 +93,7 @@ class IdentityView:
             names.CERTIFICATES: self._apply_certificate,
             names.REVOCATIONS: self._apply_revocation,
             names.FEDERATED: self._apply_federated,
+            names.FOLLOWERS: self._apply_follower,
         }
 
     @property
@@ -92,6 +105,9 @@ class IdentityView:
         """Fills an empty view."""
         for entry in snapshot.entries:
             self._apply(Change(entry.key, entry.value, entry.revision))
+        held = [*((entry.key, entry.revision) for entry in snapshot.entries), *snapshot.deleted]
+        # A snapshot may hold what is newer than its revision, and the watch then tells of it once more.
+        self._ahead = {key: revision for key, revision in held if revision > snapshot.revision}
         deleted = [revision for key, revision in snapshot.deleted if key.startswith(TRUST)]
         self.trust_revision = max(self.trust_revision, *deleted, 0)
         self._progress.advance(snapshot.revision)
@@ -100,7 +116,8 @@ class IdentityView:
         """Applies a commit, and tells who is interested."""
         before = self.trust_revision
         for change in commit.changes:
-            if change.key.startswith(names.PREFIX):
+            if change.key.startswith(names.PREFIX) and change.revision > self._ahead.get(change.key, 0):
+                self._ahead.pop(change.key, None)
                 self._apply(change)
         self._progress.advance(commit.revision)
         if self.trust_revision != before:
@@ -192,7 +209,7 @@ class IdentityView:
             del self.tokens[token]
 
     def _apply_certificate(self, serial: str, change: Change) -> None:
-        stored = _stored(Certificate, change)
+        stored, known = _stored(Certificate, change), self.certificates.get(serial)
         if stored is None:
             gone = self.certificates.pop(serial, None)
             if gone is not None:
@@ -201,9 +218,9 @@ class IdentityView:
                 if not serials:
                     del self.by_identity[gone.value.identity]
             return
-        new = serial not in self.certificates
+        stored.created = known.created if known is not None else change.revision if self.revision else 0
         self.certificates[serial] = stored
-        if new:
+        if known is None:
             self.expire([serial])
         self.by_identity.setdefault(stored.value.identity, set()).add(serial)
         self.live.note(stored.value, stored.value.expire_time.ToNanoseconds())
@@ -229,6 +246,14 @@ class IdentityView:
             domain = stored.value.bundle.trust_domain
             self._federated_keys[path] = domain
             self.federated[domain] = stored
+
+    def _apply_follower(self, member: str, change: Change) -> None:
+        stored = _stored(FollowerRecord, change)
+        if stored is None:
+            self.followers.pop(member, None)
+        else:
+            self.followers[member] = stored
+        self.followed()
 
 
 def _stored(kind: type[M], change: Change) -> Stored[M] | None:

@@ -17,7 +17,7 @@ class Watchers:
     """The open watches.
 
     Attributes:
-        advanced: called when one has put something to use, or has left; must not block.
+        advanced: called when one has come, has put something to use, or has left; must not block.
     """
 
     def __init__(self, trust: Trust, clock: Clock) -> None:
@@ -34,6 +34,7 @@ class Watchers:
         """Adds a watcher; it must be closed."""
         watcher = Watcher(self, self._trust, acknowledges=acknowledges)
         self._open.add(watcher)
+        self.advanced()
         return watcher
 
     def pending(self, revision: int) -> int:

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from sira_grpc.config import IdentityConfig
+from sira_grpc.store import open_sqlite
 from tests.clocks import FakeClock
+from tests.unit.identity.crowd import Crowd
 from tests.unit.identity.world import DOMAIN, World, Worlds
 
 # How long an example takes is the machine's business, which may be busy.
@@ -45,3 +47,15 @@ async def world(worlds: Worlds) -> World:
     made = worlds()
     await made.start()
     return made
+
+
+@pytest.fixture
+async def crowd(tmp_path: Path, clock: FakeClock, config: IdentityConfig) -> AsyncIterator[Crowd]:
+    """Makes members on one store that a test starts by itself."""
+    store = await open_sqlite(tmp_path / "data", clock=clock)
+    made = Crowd(tmp_path, store, config)
+    yield made
+    for member in made.members:
+        if member.runs:
+            await member.stop()
+    await store.close()

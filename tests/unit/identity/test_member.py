@@ -135,7 +135,7 @@ class TestShown:
         while issuer(world) == old:
             assert expires > world.clock.time_ns() / NANOS
             world.clock.advance(EVERY_SECONDS)
-            await world.identity._upkeep.once()
+            world.identity._upkeep.here()
         assert expires > world.clock.time_ns() / NANOS
         assert issuer(world) == world.issuing
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -155,4 +156,14 @@ def test_a_draft_of_somebody_who_was_killed_is_in_nobodys_way(tmp_path: Path) ->
     draft.touch(mode=0o600)
     draft.write_text("half", encoding="ascii")
     opened(directory)
+    assert [path.name for path in directory.iterdir()] == [KEY_FILE]
+
+
+def test_of_those_who_make_it_at_once_all_get_the_same(tmp_path: Path) -> None:
+    directory = tmp_path / "identity"
+    sealing.prepare(directory)
+    with ThreadPoolExecutor(8) as pool:
+        sealers = list(pool.map(lambda _: sealing.from_key_file(directory, os.urandom, create=True), range(32)))
+    sealed = sealers[0].seal(b"plain", "p")
+    assert {sealer.open(sealed, "p") for sealer in sealers} == {b"plain"}
     assert [path.name for path in directory.iterdir()] == [KEY_FILE]

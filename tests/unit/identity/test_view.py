@@ -23,7 +23,7 @@ from sira_grpc.errors import KernelStopping
 from sira_grpc.identity import names
 from sira_grpc.identity.view import IdentityView
 from sira_grpc.store import open_sqlite
-from sira_grpc.store.api import Change, Commit, Delete, Op, Put
+from sira_grpc.store.api import Change, Commit, Delete, Entry, Op, Put, Snapshot
 from sira_grpc.times import timestamp
 from tests.clocks import FakeClock
 from tests.unit.identity.world import API, WEB, World
@@ -273,3 +273,14 @@ async def test_who_waits_for_a_closed_view_waits_in_vain() -> None:
     view.close()
     with pytest.raises(KernelStopping):
         await waiting
+
+
+def test_what_a_snapshot_held_beyond_its_revision_does_not_go_back() -> None:
+    view = IdentityView()
+    held, gone = names.use_key("t", 0), names.use_key("t", 1)
+    view.load(Snapshot(5, (Entry(held, b"newest", 8),), ((gone, 9),)))
+    for revision, key, value in ((6, held, b"old"), (7, gone, b"old"), (8, held, b"newest"), (9, gone, None)):
+        view.apply(Commit(revision, (Change(key, value, revision),)))
+        assert view.tokens["t"].uses == {0: "newest"}
+    view.apply(Commit(10, (Change(held, b"newer", 10), Change(gone, b"again", 10))))
+    assert view.tokens["t"].uses == {0: "newer", 1: "again"}

@@ -115,10 +115,11 @@ async def test_who_waits_for_watchers_is_told(world: World) -> None:
     told = []
     world.identity.watchers.advanced = lambda: told.append(1)
     watching = world.watch()
-    await watching.use()
     assert len(told) == 1
-    await watching.leave()
+    await watching.use()
     assert len(told) == 2
+    await watching.leave()
+    assert len(told) == 3
 
 
 async def test_a_watch_ends_with_the_error_that_it_is_told(world: World) -> None:

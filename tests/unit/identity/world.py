@@ -19,6 +19,7 @@ from sira_grpc.config import IdentityConfig
 from sira_grpc.errors import BundleUnavailable
 from sira_grpc.identity.callers import Caller
 from sira_grpc.identity.identity import Identity, open_identity
+from sira_grpc.identity.members import Members
 from sira_grpc.identity.watchers import Watcher
 from sira_grpc.store import Store, open_sqlite
 from sira_grpc.svid import signing_request, x509_svid
@@ -93,12 +94,16 @@ class World:
         self.store: GatedStore
         self.identity: Identity
         self.random_bytes = seeded_bytes(1)
+        self.members = Members()
         self.runs = False
         self.start_failures: list[Exception] = []
         """What the first commits of the next start fail with."""
 
+    async def open_store(self) -> GatedStore:
+        return GatedStore(await open_sqlite(self.path / "data", clock=self.clock))
+
     async def start(self) -> None:
-        self.store = GatedStore(await open_sqlite(self.path / "data", clock=self.clock))
+        self.store = await self.open_store()
         self.store.failures, self.start_failures = self.start_failures, []
         try:
             self.identity = await open_identity(
@@ -109,6 +114,7 @@ class World:
                 names=["localhost", "127.0.0.1"],
                 clock=self.clock,
                 random_bytes=self.random_bytes,
+                members=self.members,
             )
         except BaseException:
             await self.store.close()

@@ -141,6 +141,7 @@ class CampaignRequest(_message.Message):
     STAND_FIELD_NUMBER: _builtins.int
     CAMPAIGN_KEY_FIELD_NUMBER: _builtins.int
     PROCLAIM_FIELD_NUMBER: _builtins.int
+    RENEW_FIELD_NUMBER: _builtins.int
     campaign_key: _builtins.str
     """The key of a campaign whose stream was lost: attaches to it again, wherever it stands."""
     @_builtins.property
@@ -151,22 +152,44 @@ class CampaignRequest(_message.Message):
     def proclaim(self) -> Global___Proclamation:
         """Another value, for as long as it leads, or once it does."""
 
+    @_builtins.property
+    def renew(self) -> Global___CampaignRenewal:
+        """Leads, or waits, for another TTL."""
+
     def __init__(
         self,
         *,
         stand: Global___Candidacy | None = ...,
         campaign_key: _builtins.str = ...,
         proclaim: Global___Proclamation | None = ...,
+        renew: Global___CampaignRenewal | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["campaign_key", b"campaign_key", "proclaim", b"proclaim", "stand", b"stand", "step", b"step"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["campaign_key", b"campaign_key", "proclaim", b"proclaim", "renew", b"renew", "stand", b"stand", "step", b"step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_key", b"campaign_key", "proclaim", b"proclaim", "stand", b"stand", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_key", b"campaign_key", "proclaim", b"proclaim", "renew", b"renew", "stand", b"stand", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_step: _TypeAlias = _typing.Literal["stand", "campaign_key", "proclaim"]  # noqa: Y015
+    _WhichOneofReturnType_step: _TypeAlias = _typing.Literal["stand", "campaign_key", "proclaim", "renew"]  # noqa: Y015
     _WhichOneofArgType_step: _TypeAlias = _typing.Literal["step", b"step"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_step) -> _WhichOneofReturnType_step | None: ...
 
 Global___CampaignRequest: _TypeAlias = CampaignRequest  # noqa: Y015
+
+@_typing.final
+class CampaignRenewal(_message.Message):
+    """CampaignRenewal is a sign of life."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CampaignRenewal: _TypeAlias = CampaignRenewal  # noqa: Y015
 
 @_typing.final
 class Proclamation(_message.Message):
@@ -211,7 +234,7 @@ class CampaignResponse(_message.Message):
 
     @_builtins.property
     def alive(self) -> Global___CampaignAlive:
-        """It still has what it had: the TTL begins anew."""
+        """It leads as it did: answers a renewal."""
 
     @_builtins.property
     def proclaimed(self) -> Global___CampaignProclaimed:

@@ -64,10 +64,11 @@ class ElectionServiceServicer(object):
     """
 
     def Campaign(self, request_iterator, context):
-        """Stands for an election, waits to be elected, and leads for as long as the stream is open. Responses: `standing` while it
-        waits, `elected` once, then `alive` at every third of the TTL. A leader that has heard nothing for one TTL must take itself
-        for deposed. Further requests proclaim another value. Closing the sending side resigns, with `resigned` as the last
-        response; a stream lost in any other way starts the TTL.
+        """Stands for an election, waits to be elected, and leads for as long as it is renewed: as HoldLock holds a lock. The first
+        request stands, or attaches again; later ones renew, three times in a TTL, or proclaim another value. Responses: `standing`,
+        or `elected`, to the first; `elected` once when its turn comes; to each renewal `standing` while it waits, then `alive`. A
+        leader must take itself for deposed one TTL after it has sent the last request that was answered. Closing the sending side
+        resigns, with `resigned` as the last response; a stream that is lost in any other way leaves what is left of the TTL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

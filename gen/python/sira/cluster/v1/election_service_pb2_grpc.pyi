@@ -36,10 +36,11 @@ class ElectionServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ElectionServiceAsyncStub: ...
     Campaign: _grpc.StreamStreamMultiCallable[_election_service_pb2.CampaignRequest, _election_service_pb2.CampaignResponse]
-    """Stands for an election, waits to be elected, and leads for as long as the stream is open. Responses: `standing` while it
-    waits, `elected` once, then `alive` at every third of the TTL. A leader that has heard nothing for one TTL must take itself
-    for deposed. Further requests proclaim another value. Closing the sending side resigns, with `resigned` as the last
-    response; a stream lost in any other way starts the TTL.
+    """Stands for an election, waits to be elected, and leads for as long as it is renewed: as HoldLock holds a lock. The first
+    request stands, or attaches again; later ones renew, three times in a TTL, or proclaim another value. Responses: `standing`,
+    or `elected`, to the first; `elected` once when its turn comes; to each renewal `standing` while it waits, then `alive`. A
+    leader must take itself for deposed one TTL after it has sent the last request that was answered. Closing the sending side
+    resigns, with `resigned` as the last response; a stream that is lost in any other way leaves what is left of the TTL.
     """
     Observe: _grpc.UnaryStreamMultiCallable[_election_service_pb2.ObserveRequest, _election_service_pb2.ObserveResponse]
     """Who leads now, and from then on everybody who comes to lead, in order: the same leader again when it proclaims another
@@ -58,10 +59,11 @@ class ElectionServiceAsyncStub(ElectionServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Campaign: _aio.StreamStreamMultiCallable[_election_service_pb2.CampaignRequest, _election_service_pb2.CampaignResponse]  # type: ignore[assignment]
-    """Stands for an election, waits to be elected, and leads for as long as the stream is open. Responses: `standing` while it
-    waits, `elected` once, then `alive` at every third of the TTL. A leader that has heard nothing for one TTL must take itself
-    for deposed. Further requests proclaim another value. Closing the sending side resigns, with `resigned` as the last
-    response; a stream lost in any other way starts the TTL.
+    """Stands for an election, waits to be elected, and leads for as long as it is renewed: as HoldLock holds a lock. The first
+    request stands, or attaches again; later ones renew, three times in a TTL, or proclaim another value. Responses: `standing`,
+    or `elected`, to the first; `elected` once when its turn comes; to each renewal `standing` while it waits, then `alive`. A
+    leader must take itself for deposed one TTL after it has sent the last request that was answered. Closing the sending side
+    resigns, with `resigned` as the last response; a stream that is lost in any other way leaves what is left of the TTL.
     """
     Observe: _aio.UnaryStreamMultiCallable[_election_service_pb2.ObserveRequest, _election_service_pb2.ObserveResponse]  # type: ignore[assignment]
     """Who leads now, and from then on everybody who comes to lead, in order: the same leader again when it proclaims another
@@ -83,10 +85,11 @@ class ElectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_election_service_pb2.CampaignRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_election_service_pb2.CampaignResponse], _abc.AsyncIterator[_election_service_pb2.CampaignResponse]]:
-        """Stands for an election, waits to be elected, and leads for as long as the stream is open. Responses: `standing` while it
-        waits, `elected` once, then `alive` at every third of the TTL. A leader that has heard nothing for one TTL must take itself
-        for deposed. Further requests proclaim another value. Closing the sending side resigns, with `resigned` as the last
-        response; a stream lost in any other way starts the TTL.
+        """Stands for an election, waits to be elected, and leads for as long as it is renewed: as HoldLock holds a lock. The first
+        request stands, or attaches again; later ones renew, three times in a TTL, or proclaim another value. Responses: `standing`,
+        or `elected`, to the first; `elected` once when its turn comes; to each renewal `standing` while it waits, then `alive`. A
+        leader must take itself for deposed one TTL after it has sent the last request that was answered. Closing the sending side
+        resigns, with `resigned` as the last response; a stream that is lost in any other way leaves what is left of the TTL.
         """
 
     @_abc_1.abstractmethod

@@ -74,27 +74,50 @@ class HoldLockRequest(_message.Message):
 
     ACQUIRE_FIELD_NUMBER: _builtins.int
     LOCK_KEY_FIELD_NUMBER: _builtins.int
+    RENEW_FIELD_NUMBER: _builtins.int
     lock_key: _builtins.str
     """The key of an acquisition whose stream was lost: attaches to it again, wherever it stands. LOCK_LOST if its TTL has passed."""
     @_builtins.property
     def acquire(self) -> Global___LockAcquisition:
         """Acquires."""
 
+    @_builtins.property
+    def renew(self) -> Global___LockRenewal:
+        """Holds, or waits, for another TTL."""
+
     def __init__(
         self,
         *,
         acquire: Global___LockAcquisition | None = ...,
         lock_key: _builtins.str = ...,
+        renew: Global___LockRenewal | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acquire", b"acquire", "begin", b"begin", "lock_key", b"lock_key"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acquire", b"acquire", "lock_key", b"lock_key", "renew", b"renew", "step", b"step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire", b"acquire", "begin", b"begin", "lock_key", b"lock_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire", b"acquire", "lock_key", b"lock_key", "renew", b"renew", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_begin: _TypeAlias = _typing.Literal["acquire", "lock_key"]  # noqa: Y015
-    _WhichOneofArgType_begin: _TypeAlias = _typing.Literal["begin", b"begin"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_begin) -> _WhichOneofReturnType_begin | None: ...
+    _WhichOneofReturnType_step: _TypeAlias = _typing.Literal["acquire", "lock_key", "renew"]  # noqa: Y015
+    _WhichOneofArgType_step: _TypeAlias = _typing.Literal["step", b"step"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_step) -> _WhichOneofReturnType_step | None: ...
 
 Global___HoldLockRequest: _TypeAlias = HoldLockRequest  # noqa: Y015
+
+@_typing.final
+class LockRenewal(_message.Message):
+    """LockRenewal is a sign of life."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LockRenewal: _TypeAlias = LockRenewal  # noqa: Y015
 
 @_typing.final
 class HoldLockResponse(_message.Message):
@@ -116,7 +139,7 @@ class HoldLockResponse(_message.Message):
 
     @_builtins.property
     def alive(self) -> Global___LockAlive:
-        """It still has what it had: the TTL begins anew."""
+        """It has what it had: answers a renewal."""
 
     @_builtins.property
     def released(self) -> Global___LockReleased:

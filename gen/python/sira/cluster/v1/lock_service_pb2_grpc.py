@@ -82,10 +82,13 @@ class LockServiceServicer(object):
     """
 
     def HoldLock(self, request_iterator, context):
-        """Waits for its turn, acquires, and holds for as long as the stream is open. The first request acquires, or attaches again
-        to what was acquired before. Responses: `queued` while it waits, `acquired` once, then `alive` at every third of the TTL.
-        A client that has heard nothing for one TTL must take the lock for lost. Closing the sending side releases, with
-        `released` as the last response; a stream lost in any other way starts the TTL: of a waiter too, so that it keeps its turn.
+        """Waits for its turn, acquires, and holds for as long as it is renewed. The first request acquires, or attaches again to what
+        was acquired before; the others renew, three times in a TTL, the next one after the answer to the last. Responses:
+        `queued`, or `acquired`, to the first; `acquired` once when its turn comes; to each renewal `queued` while it waits, then
+        `alive`. The TTL runs anew from each request that is heard, of a waiter too; so a client must take the lock for lost one
+        TTL after it has sent the last request that was answered. An open stream alone keeps nothing: a process that was stopped has
+        one as well. Closing the sending side releases, with `released` as the last response; a stream that is lost in any other
+        way leaves what is left of the TTL to attach again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -33,7 +33,9 @@ class LockRecord(_message.Message):
     capacity: _builtins.int
     """Permits in all."""
     last_token: _builtins.int
-    """Token of the last holder. A lock that is created begins above every token that one of its name can have had."""
+    """Token of the last holder. 0 in a record as it is created: its one holder has the revision of the entry for a token,
+    which is above every token that a lock of its name can have had.
+    """
     @_builtins.property
     def holders(self) -> _containers.RepeatedCompositeFieldContainer[Global___LockClaim]:
         """Who has it, the oldest first."""

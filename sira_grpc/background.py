@@ -7,6 +7,8 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
+from sira_grpc import fencing
+
 log = logging.getLogger(__name__)
 
 
@@ -22,8 +24,8 @@ class Background:
         self._tasks: list[asyncio.Task[None]] = []
 
     def own(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Starts a task."""
-        task = asyncio.create_task(work, name=name)
+        """Starts a task. It is no part of the call that happens to start it."""
+        task = asyncio.create_task(work, name=name, context=fencing.unfenced())
         task.add_done_callback(self._ended)
         self._tasks.append(task)
         return task

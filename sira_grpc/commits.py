@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
-from sira_grpc.errors import Conflict
-from sira_grpc.store.api import Op, StateStore
+from sira_grpc import fencing
+from sira_grpc.errors import Conflict, LimitExceeded
+from sira_grpc.fencing import MAX_FENCES, Guard
+from sira_grpc.store.api import MAX_OPS, Check, Op, StateStore
 
 ATTEMPTS = 8
+FENCED_ATTEMPTS = 32
+"""Tries of a commit whose fence changes meanwhile: the queue of a lock may grow quickly while its holder stays."""
+MAX_CHANGES = MAX_OPS - MAX_FENCES
+"""Operations of a plan that leave room for the checks of fencing tokens."""
 
 T = TypeVar("T")
 
@@ -71,21 +77,60 @@ class Commits:
     async def write(self, ops: Sequence[Op]) -> int:
         """Commits operations and returns the revision, once the view shows it.
 
+        For a call that came with fencing tokens, only if these are good at that moment.
+
         Raises:
             Conflict: another write came in between. The view shows that one by now.
+            FencingTokenStale: a lock that fences the call has gone on. Nothing was changed.
+            LimitExceeded: the tokens leave no room for so many operations. Nothing was changed.
             StoreUnavailable: the store cannot write. Nothing was changed.
         """
+        guard = fencing.current()
+        revision = await (self._commit(ops) if guard is None else self._commit_fenced(ops, guard))
+        await self._view.caught_up(revision)
+        return revision
+
+    async def _commit(self, ops: Sequence[Op]) -> int:
         try:
-            revision = await self._store.commit(ops)
+            return await self._store.commit(ops)
         except Conflict:
             await self._view.caught_up(self._store.revision)
             raise
-        await self._view.caught_up(revision)
-        return revision
+
+    async def _commit_fenced(self, ops: Sequence[Op], guard: Guard) -> int:
+        expected = {op.key: op.expected for op in ops}
+        for _ in range(FENCED_ATTEMPTS):
+            checks = [check for check in await guard.checks() if not _asserted(check, expected)]
+            if len(ops) + len(checks) > MAX_OPS:
+                raise LimitExceeded(
+                    f"{len(ops)} changes at once, with {len(checks)} fencing tokens: at most {MAX_OPS} together",
+                    metadata={"limit": "changes", "value": str(MAX_OPS)},
+                )
+            try:
+                return await self._commit([*ops, *checks])
+            except Conflict as conflict:
+                await guard.caught_up(self._store.revision)
+                if conflict.metadata.get("key") not in {check.key for check in checks}:
+                    raise
+        raise Conflict("the locks that fence this call change too fast; try again", retry_after=0.1)
+
+
+def _asserted(check: Check, expected: Mapping[str, int | None]) -> bool:
+    """Whether the operations themselves write the entry that is to be checked, and only as it is expected to be.
+
+    Raises:
+        Conflict: they expect it otherwise: they were planned before it was as it is.
+    """
+    if check.key not in expected:
+        return False
+    if expected[check.key] != check.expected:
+        raise Conflict(f"key {check.key}: it was written since the change was planned", metadata={"key": check.key})
+    return True
 
 
 async def in_chunks(write: Callable[[Sequence[Op]], Awaitable[int]], groups: Sequence[Sequence[Op]], size: int) -> int:
     """Writes groups of operations, each whole, in commits of at most `size`; returns the last revision."""
+    size = min(size, MAX_CHANGES)
     revision, chunk = 0, list[Op]()
     for group in groups:
         if len(chunk) + len(group) > size:

@@ -12,39 +12,27 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 
-from sira.bus.v1.dead_letter_service_pb2_grpc import add_DeadLetterServiceServicer_to_server
-from sira.bus.v1.publish_service_pb2_grpc import add_PublishServiceServicer_to_server
-from sira.bus.v1.subscription_service_pb2_grpc import add_SubscriptionServiceServicer_to_server
-from sira.bus.v1.topic_service_pb2_grpc import add_TopicServiceServicer_to_server
-from sira.identity.v1.authority_service_pb2_grpc import add_AuthorityServiceServicer_to_server
-from sira.identity.v1.identity_service_pb2_grpc import add_IdentityServiceServicer_to_server
-from sira.kernel.v1.kernel_service_pb2_grpc import add_KernelServiceServicer_to_server
-from sira.registry.v1.registry_service_pb2_grpc import add_RegistryServiceServicer_to_server
-from sira.registry.v1.resolver_service_pb2_grpc import add_ResolverServiceServicer_to_server
-
 from sira_grpc import __version__
 from sira_grpc.bundle_endpoint import BundleFetcher, BundleServer
 from sira_grpc.bus import gauges as bus_gauges
 from sira_grpc.bus.bus import Bus
 from sira_grpc.clock import Clock, SystemClock
+from sira_grpc.cluster import gauges as cluster_gauges
+from sira_grpc.cluster.cluster import Cluster
+from sira_grpc.cluster.locking import Locking
 from sira_grpc.config import KernelConfig
 from sira_grpc.identity import gauges as identity_gauges
 from sira_grpc.identity.identity import Identity, open_identity
 from sira_grpc.identity.member import reached_names
+from sira_grpc.identity.members import Members
 from sira_grpc.probes import ProberIdentity, make_prober
 from sira_grpc.registry.gauges import expose
 from sira_grpc.registry.registry import Registry
-from sira_grpc.rpc.authority_servicer import AuthorityServicer
-from sira_grpc.rpc.dead_letter_servicer import DeadLetterServicer
-from sira_grpc.rpc.identity_servicer import IdentityServicer
+from sira_grpc.rpc.forwarding import Forwarding, MemberTrust, PeerIdentity
 from sira_grpc.rpc.kernel_servicer import KernelServicer
-from sira_grpc.rpc.publish_servicer import PublishServicer
-from sira_grpc.rpc.registry_servicer import RegistryServicer
-from sira_grpc.rpc.resolver_servicer import ResolverServicer
-from sira_grpc.rpc.server import Registration, RpcServer, ServerIdentity
-from sira_grpc.rpc.subscription_servicer import SubscriptionServicer
-from sira_grpc.rpc.topic_servicer import TopicServicer
-from sira_grpc.store import open_sqlite
+from sira_grpc.rpc.registrations import Served, registrations
+from sira_grpc.rpc.server import RpcServer, ServerIdentity
+from sira_grpc.store import open_store
 from sira_grpc.store.api import Store
 from sira_grpc.telemetry import Telemetry, open_telemetry
 
@@ -78,6 +66,7 @@ class Kernel:
         self.identity: Identity | None = None
         self.registry: Registry | None = None
         self.bus: Bus | None = None
+        self.cluster: Cluster | None = None
         self.metrics_address = ""
         self._clock = clock or SystemClock()
         self._rng = rng or random.Random()
@@ -101,12 +90,61 @@ class Kernel:
         telemetry = await asyncio.to_thread(open_telemetry, config.telemetry, version=__version__)
         stack.push_async_callback(asyncio.to_thread, telemetry.close)
         self.metrics_address = telemetry.prometheus_address
-        store = await open_sqlite(
-            Path(config.store.data_dir), clock=self._clock, history_limit=config.store.history_limit
-        )
+        store = await open_store(config.store, clock=self._clock, random_bytes=self._random_bytes)
         stack.push_async_callback(store.close)
+        cluster = await self._open_cluster(stack, store, telemetry)
         if config.identity.enabled:
-            await self._open_identity(stack, store, telemetry)
+            await self._open_identity(stack, store, cluster, telemetry)
+        forwarding = self._make_forwarding(stack, cluster) if store.shared else None
+        registry = await self._open_registry(stack, store, cluster, forwarding, telemetry)
+        bus = await self._open_bus(stack, store, cluster, registry, telemetry)
+        locking = await self._open_locking(stack, store, cluster, registry)
+        cluster.counts(bus_namespaces=lambda: len(bus.owned_namespaces), leases=registry.leases.count_here)
+        await self._serve(stack, store, Served(cluster, locking, registry, bus, self.identity, forwarding), telemetry)
+
+    async def _open_cluster(self, stack: AsyncExitStack, store: Store, telemetry: Telemetry) -> Cluster:
+        cluster = self.cluster = Cluster(
+            store,
+            self.config.cluster,
+            member=self._random_bytes(MEMBER_BYTES).hex(),
+            version=__version__,
+            host=socket.gethostname(),
+            clock=self._clock,
+            random_bytes=self._random_bytes,
+        )
+        stack.push_async_callback(cluster.close)
+        await cluster.start()
+        self._failures += cluster.failures
+        cluster_gauges.expose(cluster, telemetry)
+        return cluster
+
+    def _make_forwarding(self, stack: AsyncExitStack, cluster: Cluster) -> Forwarding:
+        config, identity = self.config, self.identity
+        known = (
+            PeerIdentity(identity.trust.trust_domain, identity.member.read, identity.callers)
+            if identity is not None
+            else None
+        )
+        forwarding = Forwarding(
+            placement=cluster.placement,
+            addresses=cluster.addresses,
+            trust=MemberTrust(cluster.secret, config.server, known, config.cluster.tls_ca_file),
+            timeout=config.cluster.forward_timeout,
+            clock=self._clock,
+            rng=self._rng,
+        )
+        stack.push_async_callback(forwarding.close)
+        return forwarding
+
+    async def _open_registry(
+        self,
+        stack: AsyncExitStack,
+        store: Store,
+        cluster: Cluster,
+        forwarding: Forwarding | None,
+        telemetry: Telemetry,
+    ) -> Registry:
+        config = self.config
         prober = make_prober(
             Path(config.probes.tls_ca_file) if config.probes.tls_ca_file else None, self._prober_identity()
         )
@@ -119,15 +157,19 @@ class Kernel:
             rng=self._rng,
             random_bytes=self._random_bytes,
             max_probes=config.probes.max_concurrent,
+            placement=cluster.placement,
+            peers=forwarding.peer_drains if forwarding is not None else None,
+            quiet=config.cluster.member_timeout,
         )
         stack.push_async_callback(registry.close)
         await registry.start()
         self._failures.append(registry.failed)
         expose(registry, store, telemetry, self._clock)
-        bus = await self._open_bus(stack, store, registry, telemetry)
-        await self._serve(stack, store, registry, bus, telemetry)
+        return registry
 
-    async def _open_bus(self, stack: AsyncExitStack, store: Store, registry: Registry, telemetry: Telemetry) -> Bus:
+    async def _open_bus(
+        self, stack: AsyncExitStack, store: Store, cluster: Cluster, registry: Registry, telemetry: Telemetry
+    ) -> Bus:
         bus = self.bus = Bus(
             store,
             registry.namespaces,
@@ -136,6 +178,7 @@ class Kernel:
             rng=self._rng,
             random_bytes=self._random_bytes,
             meter=telemetry.meter,
+            placement=cluster.placement,
         )
         stack.push_async_callback(bus.close)
         await bus.start()
@@ -144,17 +187,38 @@ class Kernel:
         bus_gauges.expose(bus, telemetry)
         return bus
 
-    async def _open_identity(self, stack: AsyncExitStack, store: Store, telemetry: Telemetry) -> None:
+    async def _open_locking(self, stack: AsyncExitStack, store: Store, cluster: Cluster, registry: Registry) -> Locking:
+        locking = Locking(
+            store,
+            registry.namespaces,
+            cluster.placement,
+            clock=self._clock,
+            rng=self._rng,
+            random_bytes=self._random_bytes,
+        )
+        stack.push_async_callback(locking.close)
+        await locking.start()
+        registry.catalog.tenants.append(locking.tenant)
+        self._failures.append(locking.failed)
+        return locking
+
+    async def _open_identity(self, stack: AsyncExitStack, store: Store, cluster: Cluster, telemetry: Telemetry) -> None:
         config = self.config.identity
         host = socket.gethostname()
+        reached = (
+            *self.config.server.addresses,
+            *self.config.server.token_addresses,
+            *self.config.cluster.advertise_addresses,
+        )
         identity = self.identity = await open_identity(
             store,
             BundleFetcher(ca_file=Path(config.federation_ca_file) if config.federation_ca_file else None),
             config,
             host=host,
-            names=reached_names((*self.config.server.addresses, *self.config.server.token_addresses), host),
+            names=reached_names(reached, host),
             clock=self._clock,
             random_bytes=self._random_bytes,
+            members=Members(cluster.placement, cluster.duties if store.shared else None),
         )
         stack.push_async_callback(identity.close)
         self._failures.append(identity.failed)
@@ -168,46 +232,39 @@ class Kernel:
         identity = self.identity
         return None if identity is None else ProberIdentity(identity.trust.trust_domain, identity.member.read)
 
-    async def _serve(
-        self, stack: AsyncExitStack, store: Store, registry: Registry, bus: Bus, telemetry: Telemetry
-    ) -> None:
-        config = self.config
+    async def _serve(self, stack: AsyncExitStack, store: Store, served: Served, telemetry: Telemetry) -> None:
+        config, identity = self.config, served.identity
+        cluster, registry, bus, forwarding = served.cluster, served.registry, served.bus, served.forwarding
         addresses: list[str] = []
-        member = self._random_bytes(MEMBER_BYTES).hex()
-        kernel_servicer = KernelServicer(store, registry, self._clock, member=member, addresses=addresses)
-        registry_servicer = RegistryServicer(registry, default_lease_ttl=config.registry.default_lease_ttl)
-        servicers: list[Registration] = [
-            (add_KernelServiceServicer_to_server, kernel_servicer),
-            (add_RegistryServiceServicer_to_server, registry_servicer),
-            (add_ResolverServiceServicer_to_server, ResolverServicer(registry)),
-            (add_TopicServiceServicer_to_server, TopicServicer(bus)),
-            (add_PublishServiceServicer_to_server, PublishServicer(bus)),
-            (add_SubscriptionServiceServicer_to_server, SubscriptionServicer(bus)),
-            (add_DeadLetterServiceServicer_to_server, DeadLetterServicer(bus)),
-        ]
-        identity = self.identity
-        if identity is not None:
-            servicers += [
-                (add_IdentityServiceServicer_to_server, IdentityServicer(identity)),
-                (add_AuthorityServiceServicer_to_server, AuthorityServicer(identity)),
-            ]
+        kernel_servicer = KernelServicer(
+            store, registry, self._clock, member=cluster.placement.member, addresses=addresses
+        )
         server = RpcServer(
             config,
-            servicers,
+            registrations(served, kernel_servicer, config.registry),
             telemetry=telemetry,
             clock=self._clock,
             rng=self._rng,
             new_id=lambda: self._random_bytes(8).hex(),
             identity=ServerIdentity(identity.callers, identity.member.read) if identity is not None else None,
+            forwarding=forwarding,
         )
+        server.mark_reads(cluster.store_watch.age)
+        server.fence(served.locking.fences)
         self._failures.append(server.failed)
         stack.push_async_callback(server.stop)
+        stack.push_async_callback(cluster.leave)  # others take over while this one drains
         stack.callback(registry.stopping)  # before the server ends its streams
         stack.callback(bus.stopping)
         await server.start()
         addresses.extend(server.addresses)
         self.addresses, self.token_addresses = server.addresses, server.token_addresses
-        server.serving()
+        await cluster.announce(config.cluster.advertised(server.addresses, socket.gethostname()))
+        if forwarding is not None:
+            forwarding.start(registry.loads)
+            self._failures.append(forwarding.failed)
+        cluster.store_watch.changed.append(server.available)
+        server.available(not cluster.store_watch.lost)
 
     async def run_until_signal(self) -> None:
         """Returns on SIGTERM or SIGINT, or when a part of the kernel has failed, which its log tells."""

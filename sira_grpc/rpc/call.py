@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -61,6 +61,8 @@ class Call:
     """What the call is to end with, because the kernel's side ends it."""
     interrupted: bool = False
     """The task was cancelled for that."""
+    forwarded: str = ""
+    """Id of the member that makes the call, by a signature that counts; empty where it is nobody's but the client's."""
     credential: Caller | None = None
     """What was verified of the caller. None where it has no identity, or one that does not expire."""
     depth: int = 0
@@ -81,6 +83,22 @@ class Call:
         if self.task is not None and not self.interrupted and not self.opening:
             self.interrupted = True
             self.task.cancel()
+
+    async def send_headers(self, headers: Sequence[tuple[str, str | bytes]]) -> None:
+        """Sends the headers now, and not with the first response."""
+        await self.opened_by(self.context.send_initial_metadata(tuple(headers)))
+
+    async def opened_by(self, sending: Awaitable[None]) -> None:
+        """Waits until the headers are sent. Who ends the call waits for it too.
+
+        gRPC takes the headers for sent only when what sends them returns: after a cancelled one an abort would send
+        them again, which fails, and the client would not be told how its stream ended.
+        """
+        self.opening = True
+        await sending
+        self.opening = False
+        if self.ending is not None:
+            raise self.ending
 
 
 _current: ContextVar[Call] = ContextVar("sira_call")

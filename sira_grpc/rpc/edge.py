@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError, Message
 
 from sira_grpc.errors import FieldViolation, InvalidField
 from sira_grpc.rpc.call import Call, Context, Handler, Method, enter_call
+from sira_grpc.rpc.forwarding.forwarder import Forwarder
 from sira_grpc.rpc.interceptors import Errors, Interceptor, Metrics
 from sira_grpc.rpc.shapes import wrap
 
@@ -25,9 +26,16 @@ class Edge(grpc.GenericRpcHandler):
         interceptors: the outermost first; `metrics` and those before it see calls that others refuse.
         errors: settles calls that fail.
         metrics: one of the interceptors; told of methods when they are added, and of calls to unknown ones.
+        forwarder: takes calls to the members that they belong to; None where there are no others.
     """
 
-    def __init__(self, interceptors: Sequence[Interceptor], errors: Errors, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        interceptors: Sequence[Interceptor],
+        errors: Errors,
+        metrics: Metrics,
+        forwarder: Forwarder | None = None,
+    ) -> None:
         # Hooks that do nothing are left out: calling them would cost every call.
         entered = [i for i in interceptors if type(i).enter is not Interceptor.enter]
         self._enter = tuple(interceptor.enter for interceptor in entered)
@@ -39,6 +47,7 @@ class Edge(grpc.GenericRpcHandler):
         )
         self._errors = errors
         self._metrics = metrics
+        self._forwarder = forwarder
         self._handlers: dict[str, Handler] = {}
         self._services: list[str] = []
 
@@ -67,8 +76,9 @@ class Edge(grpc.GenericRpcHandler):
                 deserialize=handler.request_deserializer,
                 serialize=handler.response_serializer,
             )
+            route = self._forwarder.route(method) if self._forwarder is not None else None
             self._metrics.register(method.name)
-            self._handlers[f"/{method.name}"] = wrap(self, method, handler)
+            self._handlers[f"/{method.name}"] = wrap(self, method, handler, route)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
         """Returns the handler of a method; None, which gRPC answers with UNIMPLEMENTED, if there is no such method."""

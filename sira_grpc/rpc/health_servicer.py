@@ -1,4 +1,4 @@
-"""grpc.health.v1: NOT_SERVING until the kernel is ready and when it stops.
+"""grpc.health.v1: NOT_SERVING until the kernel is ready, while its store is lost, and when it stops.
 
 The servicer of grpcio-health-checking is not used because its watchers write while they hold the lock that a change of
 state needs: one client that does not read would hold up the drain.
@@ -33,13 +33,21 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # g
         self._services.update(services)
 
     def serving(self) -> None:
-        """Turns everything SERVING."""
-        self._change(health_pb2.HealthCheckResponse.SERVING)
+        """Turns everything SERVING. Does nothing once it has stopped."""
+        self._turn(health_pb2.HealthCheckResponse.SERVING)
+
+    def lost(self) -> None:
+        """Turns everything NOT_SERVING, until it is SERVING again: the store is lost. Reads go on being answered."""
+        self._turn(health_pb2.HealthCheckResponse.NOT_SERVING)
 
     def stop(self, stopping: KernelStopping) -> None:
         """Turns everything NOT_SERVING for good; watches are told so and then end with the error."""
         self._stopping = stopping
         self._change(health_pb2.HealthCheckResponse.NOT_SERVING)
+
+    def _turn(self, status: int) -> None:
+        if self._stopping is None and self._status != status:
+            self._change(status)
 
     def _change(self, status: int) -> None:
         self._status = status

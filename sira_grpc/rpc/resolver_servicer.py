@@ -85,5 +85,5 @@ class ResolverServicer(stubs.ResolverServiceServicer):
 
     async def ListEvents(self, request: pb.ListEventsRequest, context: Context) -> pb.ListEventsResponse:
         """See the proto."""
-        page, token = self._listing.events(request.resource, size=request.page_size, token=request.page_token)
+        page, token = await self._listing.events(request.resource, size=request.page_size, token=request.page_token)
         return pb.ListEventsResponse(events=page, next_page_token=token)

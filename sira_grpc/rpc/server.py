@@ -23,8 +23,10 @@ from sira_grpc.rpc import health_servicer
 from sira_grpc.rpc.csds_servicer import CsdsServicer
 from sira_grpc.rpc.doors import Doors
 from sira_grpc.rpc.edge import Edge
+from sira_grpc.rpc.forwarding import Forwarding
 from sira_grpc.rpc.health_servicer import HealthServicer
 from sira_grpc.rpc.interceptors import (
+    AcceptForwarded,
     AccessRules,
     AnonymousRules,
     Authenticate,
@@ -34,10 +36,13 @@ from sira_grpc.rpc.interceptors import (
     Drain,
     Errors,
     Expire,
+    Fences,
+    Fencing,
     Interceptor,
     Limits,
     Metrics,
     Validate,
+    ViewAge,
 )
 from sira_grpc.rpc.method_names import tolerate_undecodable
 from sira_grpc.rpc.options import channel_options
@@ -79,6 +84,7 @@ class RpcServer:
         identity: None where callers have none, or certificates of an authority that the configuration names.
         authorizer: decides who may call what; by default the table of rules with identity, and otherwise what the
             configuration says of anonymous callers.
+        forwarding: takes calls to the members that they belong to; None where there are no others.
 
     Must be made on the event loop that it runs on.
 
@@ -86,7 +92,7 @@ class RpcServer:
         ConfigError: the TLS files cannot be used.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  the parts of a kernel that meet here, by name
         self,
         config: KernelConfig,
         servicers: Sequence[Registration],
@@ -97,6 +103,7 @@ class RpcServer:
         new_id: Callable[[], str],
         identity: ServerIdentity | None = None,
         authorizer: Authorizer | None = None,
+        forwarding: Forwarding | None = None,
     ) -> None:
         self._config = config.server
         self._doors = Doors(config.server, identity.credentials if identity is not None else None)
@@ -107,16 +114,23 @@ class RpcServer:
         self._health = HealthServicer()
         self._drain = Drain(rng, exempt=frozenset({health_servicer.SERVICE}))
         self._validate = Validate()
+        self._view_age = ViewAge()
+        self._fencing = Fencing()
         self._expire: Expire | None = None
         metrics = Metrics(telemetry.meter)
         interceptors: list[Interceptor] = [
             metrics,
             self._drain,
+            *self._accepting(forwarding),
             *self._identifying(config, identity, authorizer),
             Limits(config.limits, clock),
+            self._fencing,
+            self._view_age,
             self._validate,
         ]
-        self._edge = Edge(interceptors, Errors(new_id), metrics)
+        self._edge = Edge(
+            interceptors, Errors(new_id), metrics, forwarding.forwarder if forwarding is not None else None
+        )
         self._add([*servicers, *self._own_servicers()])
         tolerate_undecodable()
         self._server = aio.server(
@@ -124,6 +138,13 @@ class RpcServer:
             interceptors=tracing(telemetry),
             options=channel_options(config.server, config.limits),
         )
+
+    @staticmethod
+    def _accepting(forwarding: Forwarding | None) -> list[Interceptor]:
+        """What knows the calls of other members."""
+        if forwarding is None:
+            return []
+        return [AcceptForwarded(forwarding.signer, forwarding.methods, forwarding.identity)]
 
     def _identifying(
         self, config: KernelConfig, identity: ServerIdentity | None, authorizer: Authorizer | None
@@ -169,9 +190,24 @@ class RpcServer:
         if self._expire is not None:
             self._background.own(self._expire.run(), "expiry of callers")
 
+    def fence(self, fences: Fences) -> None:
+        """Has calls that write looked at for fencing tokens, of which `fences` makes guards."""
+        self._fencing.fences = fences
+
+    def mark_reads(self, age: Callable[[], float | None]) -> None:
+        """Has reads marked with how old the views may be: seconds, None while they are current."""
+        self._view_age.age = age
+
     def serving(self) -> None:
         """Turns health SERVING: the store and the views are ready."""
         self._health.serving()
+
+    def available(self, there: bool) -> None:
+        """Turns health SERVING while the store is there, NOT_SERVING while it is lost. Does nothing after a drain."""
+        if there:
+            self._health.serving()
+        else:
+            self._health.lost()
 
     async def drain(self) -> None:
         """Turns health NOT_SERVING, refuses new calls, ends streams at once and unary calls after the grace.

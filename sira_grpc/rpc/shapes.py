@@ -15,6 +15,8 @@ from google.protobuf.message import Message
 from grpc import aio
 
 from sira_grpc.rpc.call import Call, Context, Handler, Method
+from sira_grpc.rpc.forwarding.exchange import ACCEPTED
+from sira_grpc.rpc.forwarding.forwarder import Route
 
 
 class Chain(Protocol):
@@ -58,8 +60,57 @@ class RequestStream:
         return self._chain.accept(self._call, data)
 
 
-def wrap(chain: Chain, method: Method, handler: Handler) -> Handler:
+class RoutedRequests(RequestStream):
+    """The messages of a client, of which the first is looked at before it is known who serves the call.
+
+    Attributes:
+        first: the first message as it came, until it is clear that it will not be needed again.
+    """
+
+    __slots__ = ("_ended", "_peeked", "first")
+
+    def __init__(self, chain: Chain, call: Call) -> None:
+        super().__init__(chain, call)
+        self.first = b""
+        self._peeked: Message | None = None
+        self._ended = False
+
+    async def peek(self) -> Message | None:
+        """Reads the first message, which stays the next one; None if there is none."""
+        data = await self._read()
+        if data is aio.EOF:
+            self._ended = True
+            return None
+        self.first = data
+        self._peeked = self._chain.accept(self._call, data)
+        return self._peeked
+
+    async def __anext__(self) -> Message:
+        """Returns the next message."""
+        if self._peeked is not None:
+            message, self._peeked, self.first = self._peeked, None, b""
+            return message
+        if self._ended:
+            raise StopAsyncIteration
+        return await super().__anext__()
+
+    async def take(self) -> bytes | None:
+        """Reads the next message after the first and checks it. Returns it as it came; None after the last."""
+        self._peeked, self.first = None, b""
+        data: Any = await self._read()
+        if data is aio.EOF:
+            return None
+        self._chain.accept(self._call, data)
+        return cast(bytes, data)
+
+
+def wrap(chain: Chain, method: Method, handler: Handler, route: Route | None = None) -> Handler:
     """Returns the handler that grpc.aio is given for a servicer method.
+
+    Args:
+        chain: what is called around it.
+        method, handler: the method.
+        route: takes calls that belong to other members there; None where there are none.
 
     Raises:
         TypeError: the method is neither a coroutine function with one response nor an async generator with many.
@@ -68,11 +119,13 @@ def wrap(chain: Chain, method: Method, handler: Handler) -> Handler:
     if handler.response_streaming:
         if not inspect.isasyncgenfunction(behavior):
             raise TypeError(f"{method.name} streams responses and must be an async generator")
-        function: Callable[..., Any] = _generator(_streaming(chain, method, behavior, reads=handler.request_streaming))
+        function: Callable[..., Any] = _generator(
+            _streaming(chain, method, behavior, route, reads=handler.request_streaming)
+        )
     else:
         if not inspect.iscoroutinefunction(behavior):
             raise TypeError(f"{method.name} must be a coroutine function")
-        function = _single(chain, method, behavior, reads=handler.request_streaming)
+        function = _single(chain, method, behavior, route, reads=handler.request_streaming)
     return _FACTORIES[handler.request_streaming, handler.response_streaming](function)
 
 
@@ -92,7 +145,12 @@ def _behavior(handler: Handler) -> Callable[..., Any]:
 
 
 def _single(
-    chain: Chain, method: Method, behavior: Callable[[Any, Context], Awaitable[Any]], *, reads: bool
+    chain: Chain,
+    method: Method,
+    behavior: Callable[[Any, Context], Awaitable[Any]],
+    route: Route | None,
+    *,
+    reads: bool,
 ) -> Callable[[Any, Context], Awaitable[bytes]]:
     """Wraps a method that answers once; `reads` says that the client streams."""
     serialize = method.serialize
@@ -101,8 +159,15 @@ def _single(
         call = chain.open(method, context)
         try:
             chain.enter(call)
-            request = RequestStream(chain, call) if reads else chain.accept(call, data)
-            response = await behavior(request, context)
+            if route is not None:
+                request, unit = await _routed(chain, call, route, None if reads else data)
+            else:
+                request, unit = RequestStream(chain, call) if reads else chain.accept(call, data), ""
+            if route is not None and unit:
+                requests = request if reads else None
+                response = await route.single(call, unit, data, requests, lambda: behavior(request, context))
+            else:
+                response = await behavior(request, context)
             if response is None and context.code() is not None:
                 # Third-party servicers set a code and return nothing; gRPC sends no message with it.
                 return b""
@@ -117,7 +182,7 @@ def _single(
 
 
 def _streaming(
-    chain: Chain, method: Method, behavior: Callable[[Any, Context], Any], *, reads: bool
+    chain: Chain, method: Method, behavior: Callable[[Any, Context], Any], route: Route | None, *, reads: bool
 ) -> Callable[[Any, Context], Awaitable[None]]:
     """Wraps a method that streams; `reads` says that the client streams too.
 
@@ -132,8 +197,15 @@ def _streaming(
         first = True
         try:
             chain.enter(call)
-            request = RequestStream(chain, call) if reads else chain.accept(call, data)
-            responses = behavior(request, context)
+            if route is not None:
+                request, unit = await _routed(chain, call, route, None if reads else data)
+            else:
+                request, unit = RequestStream(chain, call) if reads else chain.accept(call, data), ""
+            if route is not None and unit:
+                requests = request if reads else None
+                responses = route.many(call, unit, data, requests, lambda: behavior(request, context))
+            else:
+                responses = behavior(request, context)
             try:
                 async for response in responses:
                     message = response if type(response) is bytes else serialize(response)
@@ -153,6 +225,25 @@ def _streaming(
     return handle
 
 
+async def _routed(chain: Chain, call: Call, route: Route, data: bytes | None) -> tuple[Any, str]:
+    """Returns what the servicer is to be given, and the unit of work if the call is another member's.
+
+    Args:
+        chain, call, route: see `wrap`.
+        data: the one request; None where the client streams.
+    """
+    if data is not None:
+        message = chain.accept(call, data)
+        return message, route.elsewhere(call, message)
+    requests = RoutedRequests(chain, call)
+    first = await requests.peek()
+    unit = "" if first is None else route.elsewhere(call, first)
+    if call.forwarded:
+        # The member that forwards sends the rest once it knows that the call is served here.
+        await call.send_headers(((ACCEPTED, "1"),))
+    return requests, unit
+
+
 def _generator(
     function: Callable[[Any, Context], Awaitable[None]],
 ) -> Callable[[Any, Context], AsyncIterator[bytes]]:
@@ -167,13 +258,5 @@ def _generator(
 
 
 async def _write_first(call: Call, message: bytes) -> None:
-    """Writes the first message, with which gRPC sends the headers. Who ends the call waits for it.
-
-    gRPC takes the headers for sent only when the write returns: after a cancelled one an abort would send them again,
-    which fails, and the client would not be told how its stream ended.
-    """
-    call.opening = True
-    await call.context.write(message)
-    call.opening = False
-    if call.ending is not None:
-        raise call.ending
+    """Writes the first message, with which gRPC sends the headers unless it has before. Who ends the call waits."""
+    await call.opened_by(call.context.write(message))

@@ -22,23 +22,29 @@ TOPICS = "sira.bus.v1.TopicService/"
 SUBSCRIPTIONS = "sira.bus.v1.SubscriptionService/"
 PUBLISH = "sira.bus.v1.PublishService/"
 DEAD_LETTERS = "sira.bus.v1.DeadLetterService/"
+CLUSTER = "sira.cluster.v1.ClusterService/"
+PEERS = "sira.cluster.internal.v1.PeerService"
+LOCKS = "sira.cluster.v1.LockService/"
+ELECTIONS = "sira.cluster.v1.ElectionService/"
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Who may call a method. An operator may call every one.
+    """Who may call a method. An operator may call every one but those of members.
 
     Attributes:
         open: everybody may, without an identity too.
         identities: everybody with an identity may.
         services: the resource names of the services, or of what is below them, that a request is about: a service may
             call it for itself. None where that says nothing.
+        members: only members may, by their signature, which is looked at before any rule.
         reads: it changes nothing: callers without identity may, where the configuration lets them read.
     """
 
     open: bool = False
     identities: bool = False
     services: Callable[[Any], Iterable[str]] | None = None
+    members: bool = False
     reads: bool = False
 
 
@@ -56,6 +62,7 @@ READ = Rule(identities=True, reads=True)
 BY_KEY = Rule(identities=True)
 BY_IDENTITY = Rule(identities=True)
 BY_OPERATOR = Rule()
+BY_MEMBER = Rule(members=True)
 
 RULES: Mapping[str, Rule] = {
     "grpc.health.v1.Health/": OPEN,
@@ -63,6 +70,8 @@ RULES: Mapping[str, Rule] = {
     "grpc.channelz.v1.Channelz/": Rule(reads=True),
     "envoy.service.status.v3.ClientStatusDiscoveryService/": Rule(reads=True),
     KERNEL: READ,
+    CLUSTER: READ,
+    f"{PEERS}/": BY_MEMBER,
     RESOLVER: READ,
     f"{REGISTRY}RegisterEndpoints": Rule(services=_endpoints),
     f"{REGISTRY}HoldLease": Rule(services=_held),
@@ -93,6 +102,16 @@ RULES: Mapping[str, Rule] = {
     f"{SUBSCRIPTIONS}Subscribe": BY_IDENTITY,
     SUBSCRIPTIONS: BY_OPERATOR,
     PUBLISH: BY_IDENTITY,
+    # A lock has no owner but who has its key.
+    f"{LOCKS}RenewLock": BY_KEY,
+    f"{LOCKS}ReleaseLock": BY_KEY,
+    f"{LOCKS}GetLock": READ,
+    f"{LOCKS}ListLocks": READ,
+    LOCKS: BY_IDENTITY,
+    f"{ELECTIONS}Resign": BY_KEY,
+    f"{ELECTIONS}GetElection": READ,
+    f"{ELECTIONS}Observe": READ,
+    ELECTIONS: BY_IDENTITY,
     f"{DEAD_LETTERS}ListDeadLetters": READ,
     f"{DEAD_LETTERS}GetDeadLetter": READ,
     DEAD_LETTERS: BY_OPERATOR,
@@ -103,6 +122,14 @@ RULES: Mapping[str, Rule] = {
 def rule_of(method: str) -> Rule:
     """Returns the rule of a method, `package.Service/Method`."""
     return RULES.get(method) or RULES.get(method[: method.rindex("/") + 1]) or BY_OPERATOR
+
+
+def members_only(call: Call, *, known: bool) -> PermissionDenied | Unauthenticated:
+    """Makes the error of a call that nobody may make but members; `known` says that the caller has an identity."""
+    return (PermissionDenied if known else Unauthenticated)(
+        f"{call.method.name} is for members of the cluster, which sign their calls",
+        metadata={"method": call.method.name},
+    )
 
 
 class AccessRules:
@@ -121,6 +148,8 @@ class AccessRules:
         rule = self._rule(call)
         if rule.open:
             return
+        if rule.members:
+            raise members_only(call, known=call.credential is not None)
         if call.credential is None:
             if self._anonymous == "write" or (self._anonymous == "read" and rule.reads):
                 return

@@ -24,7 +24,9 @@ class Authenticate(Interceptor):
         self._certificates = certificates
 
     def enter(self, call: Call) -> None:
-        """Looks at the connection of the call."""
+        """Looks at the connection of the call, unless it was forwarded: then it is a member's."""
+        if call.forwarded:
+            return
         if self._certificates:
             call.identity = identity_of(call.context.auth_context())
         call.caller = call.identity or host_of(call.context.peer())
@@ -44,7 +46,13 @@ class AuthenticateSvids(Interceptor):
         self._verifier = verifier
 
     def enter(self, call: Call) -> None:
-        """Verifies what the caller shows. Raises: CredentialInvalid, CredentialExpired, CredentialRevoked."""
+        """Verifies what the caller shows, unless the call was forwarded: then it shows a member's certificate.
+
+        Raises:
+            CredentialInvalid, CredentialExpired, CredentialRevoked.
+        """
+        if call.forwarded:
+            return
         # For limits and the log, should what it shows not count.
         call.caller = host_of(call.context.peer())
         caller = self.identify(call)

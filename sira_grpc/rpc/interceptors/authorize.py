@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from sira_grpc.config import Access
 from sira_grpc.errors import PermissionDenied, Unauthenticated
 from sira_grpc.rpc.call import Call
-from sira_grpc.rpc.interceptors.access import rule_of
+from sira_grpc.rpc.interceptors.access import PEERS, members_only, rule_of
 from sira_grpc.rpc.interceptors.interceptor import Interceptor
 
 
@@ -59,15 +59,23 @@ class AnonymousRules:
 
 
 class Authorize(Interceptor):
-    """Asks an authorizer about every call."""
+    """Asks an authorizer about every call, but those that another member forwards, which has asked its own.
+
+    What is for members only is refused to everybody else, whatever the authorizer.
+    """
 
     def __init__(self, authorizer: Authorizer) -> None:
         self._authorizer = authorizer
 
     def enter(self, call: Call) -> None:
         """Refuses what the authorizer refuses."""
+        if call.forwarded:
+            return
+        if call.method.service == PEERS:
+            raise members_only(call, known=bool(call.identity))
         self._authorizer.authorize(call)
 
     def request(self, call: Call, message: Message, data: bytes) -> None:
         """Refuses what the authorizer refuses."""
-        self._authorizer.authorize_request(call, message)
+        if not call.forwarded:
+            self._authorizer.authorize_request(call, message)

@@ -27,10 +27,15 @@ class Drain(Interceptor):
         self.stopping = False
         """The drain has begun."""
 
-    def refusal(self) -> KernelStopping:
-        """Makes the error that a call gets; it asks to come back after 0.1 to 1 s."""
+    def refusal(self, *, executed: str = "unknown") -> KernelStopping:
+        """Makes the error that a call gets; it asks to come back after 0.1 to 1 s.
+
+        Args:
+            executed: `no` where the call was not begun, so that a member that forwards it may ask another.
+        """
         return KernelStopping(
             "the kernel is stopping: try another member, or again in a moment",
+            metadata={"executed": executed},
             retry_after=self._rng.uniform(0.1, 1.0),
         )
 
@@ -39,7 +44,7 @@ class Drain(Interceptor):
         if call.method.service in self._exempt:
             return
         if self.stopping:
-            raise self.refusal()
+            raise self.refusal(executed="no")
         call.task = asyncio.current_task()
         self._calls.add(call)
         self._idle.clear()

@@ -6,6 +6,7 @@ from sira_grpc.clock import Clock
 from sira_grpc.config import LimitsConfig
 from sira_grpc.errors import LimitExceeded
 from sira_grpc.rpc.call import Call
+from sira_grpc.rpc.interceptors.access import PEERS
 from sira_grpc.rpc.interceptors.interceptor import Interceptor
 
 MAX_IDLE_CALLERS = 10_000
@@ -25,7 +26,10 @@ class _Usage:
 
 
 class Limits(Interceptor):
-    """Counts what each caller uses and refuses what is over its limits. The rate is a token bucket."""
+    """Counts what each caller uses and refuses what is over its limits. The rate is a token bucket.
+
+    A forwarded call counts at both members, for its caller. What members ask for themselves does not count.
+    """
 
     def __init__(self, config: LimitsConfig, clock: Clock) -> None:
         self._config = config
@@ -43,6 +47,8 @@ class Limits(Interceptor):
 
     def enter(self, call: Call) -> None:
         """Counts the call, or refuses it."""
+        if call.method.service == PEERS:
+            return
         caller = call.caller
         usage = self._busy.get(caller)
         if usage is None:
@@ -59,7 +65,9 @@ class Limits(Interceptor):
 
     def exit(self, call: Call) -> None:
         """Gives back what the call used."""
-        usage: _Usage = call.usage
+        usage: _Usage | None = call.usage
+        if usage is None:
+            return
         if call.method.streams:
             usage.streams -= 1
         else:

@@ -8,6 +8,8 @@ from typing import Any, cast
 import pytest
 from google.protobuf import descriptor_pool
 from sira.bus.v1 import dead_letter_service_pb2, publish_service_pb2, subscription_service_pb2, topic_service_pb2
+from sira.cluster.internal.v1 import peer_service_pb2
+from sira.cluster.v1 import cluster_service_pb2, election_service_pb2, lock_service_pb2
 from sira.identity.v1 import authority_service_pb2, identity_service_pb2
 from sira.kernel.v1 import kernel_service_pb2
 from sira.registry.v1 import registry_service_pb2 as registry
@@ -36,10 +38,16 @@ IDENTITY = "sira.identity.v1.IdentityService"
 TOPICS = "sira.bus.v1.TopicService"
 SUBSCRIPTIONS = "sira.bus.v1.SubscriptionService"
 DEAD_LETTERS = "sira.bus.v1.DeadLetterService"
+LOCKS = "sira.cluster.v1.LockService"
+ELECTIONS = "sira.cluster.v1.ElectionService"
 BUS_READS = (
     *(f"{TOPICS}/{method}" for method in ("GetTopic", "ListTopics", "VerifyTopic")),
     *(f"{SUBSCRIPTIONS}/{method}" for method in ("GetSubscription", "ListSubscriptions")),
     *(f"{DEAD_LETTERS}/{method}" for method in ("ListDeadLetters", "GetDeadLetter")),
+)
+LOCK_READS = (
+    *(f"{LOCKS}/{method}" for method in ("GetLock", "ListLocks")),
+    *(f"{ELECTIONS}/{method}" for method in ("GetElection", "Observe")),
 )
 TABLE: dict[str, set[str]] = {
     "grpc.health.v1.Health/Check": EVERYBODY,
@@ -48,6 +56,7 @@ TABLE: dict[str, set[str]] = {
     "grpc.channelz.v1.Channelz/GetServers": OPERATORS,
     "envoy.service.status.v3.ClientStatusDiscoveryService/FetchClientStatus": OPERATORS,
     "sira.kernel.v1.KernelService/GetStatus": IDENTITIES,
+    **{f"sira.cluster.v1.ClusterService/{method}": IDENTITIES for method in ("GetCluster", "WatchCluster")},
     **{
         f"sira.registry.v1.ResolverService/{method}": IDENTITIES
         for method in (
@@ -95,13 +104,19 @@ TABLE: dict[str, set[str]] = {
     },
     **{f"sira.bus.v1.PublishService/{method}": IDENTITIES for method in ("Publish", "PublishFrames")},
     **{f"{DEAD_LETTERS}/{method}": OPERATORS for method in ("RedriveDeadLetters", "PurgeDeadLetters")},
+    **{f"{LOCKS}/{method}": IDENTITIES for method in ("HoldLock", "AcquireLock", "RenewLock", "ReleaseLock")},
+    **{f"{ELECTIONS}/{method}": IDENTITIES for method in ("Campaign", "Resign")},
+    **dict.fromkeys(LOCK_READS, IDENTITIES),
+    **{f"sira.cluster.internal.v1.PeerService/{method}": set() for method in ("FollowLoads", "AwaitDrain")},
     "some.other.v1.Service/Method": OPERATORS,
 }
 READABLE = {
     method
     for method in TABLE
-    if method.startswith(("grpc.", "envoy.", "sira.kernel.", "sira.registry.v1.ResolverService/"))
-} | {f"{IDENTITY}/IssueCertificate", f"{IDENTITY}/GetTrustBundle", *BUS_READS}
+    if method.startswith(
+        ("grpc.", "envoy.", "sira.kernel.", "sira.cluster.v1.ClusterService/", "sira.registry.v1.ResolverService/")
+    )
+} | {f"{IDENTITY}/IssueCertificate", f"{IDENTITY}/GetTrustBundle", *BUS_READS, *LOCK_READS}
 """What callers without identity may call where the configuration lets them read."""
 
 
@@ -126,6 +141,10 @@ def test_every_method_of_ours_has_a_row() -> None:
             (registry, "RegistryService"),
             (resolver_service_pb2, "ResolverService"),
             (kernel_service_pb2, "KernelService"),
+            (cluster_service_pb2, "ClusterService"),
+            (peer_service_pb2, "PeerService"),
+            (lock_service_pb2, "LockService"),
+            (election_service_pb2, "ElectionService"),
             (identity_service_pb2, "IdentityService"),
             (authority_service_pb2, "AuthorityService"),
             (topic_service_pb2, "TopicService"),

@@ -7,6 +7,7 @@ import pytest
 from sira_grpc.config import Access
 from sira_grpc.errors import PermissionDenied, SiraError, Unauthenticated
 from sira_grpc.rpc.interceptors import AnonymousRules, Authorize
+from sira_grpc.rpc.interceptors.access import PEERS
 from tests.unit.rpc.calls import made_call
 
 READ = "sira.registry.v1.ResolverService"
@@ -43,3 +44,18 @@ def test_callers_with_an_identity_may_do_everything(access: Access, service: str
     call = made_call(service=service)
     call.identity = "spiffe://example/x"
     Authorize(AnonymousRules(access)).enter(call)
+
+
+@pytest.mark.parametrize(("identity", "error"), [("", Unauthenticated), ("spiffe://example/x", PermissionDenied)])
+def test_what_is_for_members_is_refused_to_all_others(identity: str, error: type[SiraError]) -> None:
+    call = made_call(service=PEERS)
+    call.identity = identity
+    with pytest.raises(error, match="for members of the cluster"):
+        Authorize(AnonymousRules("write")).enter(call)
+
+
+@pytest.mark.parametrize("service", [PEERS, WRITE])
+def test_a_forwarded_call_was_authorized_before(service: str) -> None:
+    call = made_call(service=service)
+    call.forwarded = "m1"
+    Authorize(AnonymousRules("none")).enter(call)

@@ -14,7 +14,7 @@ PIP := -m pip --disable-pip-version-check --quiet
 # Two pips in one environment at once would spoil it.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-sdks check gen format bench clean
+.PHONY: help demo test test-sdks soak check gen format bench clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test: .venv/test.stamp ## Run every test of the kernel, with coverage of at leas
 
 test-sdks: .venv/run.stamp ## Build each SDK, and test it in clean environments with its oldest and newest dependencies.
 	$(BIN)/python -m tools.check_sdks
+
+soak: .venv/test.stamp ## Break a cluster for SECONDS (600) under load, and judge what came of it. SEED repeats a run.
+	$(BIN)/python -m tests.faults --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
 
 check: .venv/check.stamp .venv-gen/gen.stamp ## Run every check that is no test: lint, types, layers, protos, generated code, sizes.
 	$(BIN)/ruff check
@@ -47,7 +50,7 @@ format: .venv/check.stamp .venv-gen/gen.stamp ## Format Python and protos, and m
 	$(BIN)/ruff format
 	$(GEN)/python -m tools.check_protos --format
 
-bench: .venv/bench.stamp ## Measure one subsystem beside its peers; JSON on stdout. NAME=registry, identity or bus.
+bench: .venv/bench.stamp ## Measure one subsystem beside its peers; JSON on stdout. NAME=registry, identity, bus or cluster.
 	$(BIN)/python -m bench.$(or $(NAME),$(error which benchmark? for example: make bench NAME=registry))
 
 clean: ## Remove environments, caches and build output; nothing that git tracks.

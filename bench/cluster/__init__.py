@@ -1,0 +1,1 @@
+"""The cluster, beside the bare store that it stands on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sira_grpc.cli import bus, context, endpoints, identity, join_tokens, leases, namespaces, services, tls
+from sira_grpc.cli import bus, cluster, context, endpoints, identity, join_tokens, leases, namespaces, services, tls
 from sira_grpc.cli.commands import Addr, ContextName, GlobalOptions, Output, Timeout
 from sira_grpc.cli.dev import dev
 from sira_grpc.cli.doctor import doctor
@@ -42,6 +42,7 @@ RUN, USE, LOOK, WHO = "Run a kernel", "Use the registry", "Look after the regist
 SEND = "Send messages"
 for function, panel in ((dev, RUN), (up, RUN), (status, RUN)):
     app.command(rich_help_panel=panel)(function)
+app.add_typer(cluster.app, name="cluster", rich_help_panel=RUN)
 for function in (register, resolve, watch):
     app.command(rich_help_panel=USE)(function)
 for noun, module in (("namespaces", namespaces), ("services", services), ("endpoints", endpoints), ("leases", leases)):

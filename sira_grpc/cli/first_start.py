@@ -77,7 +77,10 @@ def _keeping(kernel: Kernel) -> Iterator[str]:
 
         key = Path(config.identity.dir).absolute() / KEY_FILE
         yield f"  keep a copy    of {key}:"
-        yield f"                 without it, the private keys in {config.store.data_dir} cannot be opened"
+        place = "the store" if config.store.url else config.store.data_dir
+        yield f"                 without it, the private keys in {place} cannot be opened"
+        if config.store.url:
+            yield "                 every other member on that store needs a copy too"
 
 
 def _using(kernel: Kernel, operator: Path) -> Iterator[str]:

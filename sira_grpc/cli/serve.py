@@ -61,12 +61,13 @@ async def _serve(config: KernelConfig, printer: Printer, started: float) -> None
 
 def _tell(kernel: Kernel, printer: Printer, seconds: float) -> None:
     """Prints the ready line, as soon as calls are served."""
-    metrics, data = kernel.metrics_address, kernel.config.store.data_dir
+    metrics, store = kernel.metrics_address, kernel.config.store
     if printer.format is not Format.TABLE:
-        ready = {"addresses": list(kernel.addresses), "dataDir": data, "secondsToStart": round(seconds, 3)}
+        place = {"storeUrl": store.url} if store.url else {"dataDir": store.data_dir}
+        ready = {"addresses": list(kernel.addresses), **place, "secondsToStart": round(seconds, 3)}
         printer.next_data({**ready, **({"metricsAddress": metrics} if metrics else {}), **_identity_facts(kernel)})
         return
-    parts = [f"sira ready on {' '.join(kernel.addresses)} in {seconds:.2f} s", f"data in {data}"]
+    parts = [f"sira ready on {' '.join(kernel.addresses)} in {seconds:.2f} s", f"data in {store.url or store.data_dir}"]
     parts += [f"metrics on http://{metrics}/metrics"] if metrics else []
     if kernel.identity is not None:
         parts += [f"trust domain {kernel.identity.trust.trust_domain}"]

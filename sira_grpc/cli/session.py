@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sira.bus.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
     from sira.bus.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
     from sira.bus.v1.topic_service_pb2_grpc import TopicServiceStub
+    from sira.cluster.v1.cluster_service_pb2_grpc import ClusterServiceStub
     from sira.identity.v1.authority_service_pb2_grpc import AuthorityServiceStub
     from sira.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
     from sira.kernel.v1.kernel_service_pb2_grpc import KernelServiceStub
@@ -102,6 +103,13 @@ class Session:
         from sira.kernel.v1.kernel_service_pb2_grpc import KernelServiceStub
 
         return KernelServiceStub(self.channel)
+
+    @property
+    def cluster(self) -> ClusterServiceStub:
+        """Who the members are, and how the store is."""
+        from sira.cluster.v1.cluster_service_pb2_grpc import ClusterServiceStub
+
+        return ClusterServiceStub(self.channel)
 
     @property
     def registry(self) -> RegistryServiceStub:

@@ -9,6 +9,7 @@ from sira_grpc.store.api import (
     MAX_VALUE_BYTES,
     BlobStore,
     Change,
+    Check,
     Commit,
     Delete,
     Entry,
@@ -21,6 +22,7 @@ from sira_grpc.store.api import (
     StateStore,
     Store,
 )
+from sira_grpc.store.opening import open_store
 from sira_grpc.store.sqlite import open_sqlite
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "MAX_VALUE_BYTES",
     "BlobStore",
     "Change",
+    "Check",
     "Commit",
     "Delete",
     "Entry",
@@ -44,4 +47,5 @@ __all__ = [
     "StateStore",
     "Store",
     "open_sqlite",
+    "open_store",
 ]

@@ -51,7 +51,18 @@ class Delete:
     expected: int | None = None
 
 
-Op = Put | Delete
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Assert that a key is as expected, and write nothing: the commit it is part of is applied only if it is.
+
+    expected: the entry's revision that must be there, ABSENT for none.
+    """
+
+    key: str
+    expected: int
+
+
+Op = Put | Delete | Check
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +85,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """The changes of one commit below the watched prefix, in the order of its operations."""
+    """The changes of one commit below the watched prefix, in the order of its operations. A Check is no change."""
 
     revision: int
     changes: tuple[Change, ...]
@@ -123,13 +134,17 @@ class StateStore(Protocol):
     async def commit(self, ops: Sequence[Op]) -> int:
         """Applies the operations atomically and durably and returns the commit's revision.
 
-        A commit that would change nothing (only deletes of absent keys) returns the current revision.
+        A commit that would change nothing (only checks, and deletes of absent keys) returns the current revision, if
+        what it expects is so.
 
         Raises:
             Conflict: an expected revision is not what is there; metadata has `key`. Nothing was changed.
             ValueError: no operation, too many, one key twice, a malformed key or expected revision, a value that is
                 too large, or too many bytes together.
-            StoreUnavailable: the store cannot write. Nothing was changed.
+            StoreUnavailable: the store cannot write. Metadata has `outcome`: "none" where nothing was changed, and
+                nothing will be; "unknown" where the commit was sent to a store that is shared, and no answer came: it
+                has been applied, whole and once, or may yet be until another commit writes one of its keys, or never
+                is. What became of it shows in the entries. An engine that is not shared always knows: "none".
         A caller that is cancelled while it waits does not know whether the commit was applied.
         """
 
@@ -158,7 +173,8 @@ class StateStore(Protocol):
 
         Raises, from the iteration:
             RevisionCompacted: part of what follows `after` has been compacted away.
-            RevisionAhead: `after` is above the store's revision.
+            RevisionAhead: `after` is above the store's revision. An engine may overlook that for a number that it
+                skipped.
             StoreUnavailable: the store was closed or lost.
             ValueError: the prefix is malformed, or `after` is negative.
         """
@@ -180,12 +196,21 @@ class StateStore(Protocol):
 class LogStore(Protocol):
     """Append-only partitions of frames. A partition is there from its first append on; names are keys."""
 
-    async def append(self, partition: str, frames: Sequence[bytes]) -> int:
+    async def append(self, partition: str, frames: Sequence[bytes], *, expected: int | None = None) -> int:
         """Appends frames, atomically and durably, and returns the offset of the first. Offsets are consecutive.
 
+        Args:
+            partition: its name.
+            frames: what to append.
+            expected: the offset that the first frame must get: so one who is not alone in appending, and does not know
+                it, appends nothing. None for "whatever is next".
+
         Raises:
-            ValueError: no frame, too many, a malformed name, a frame that is too large, or too many bytes together.
-            StoreUnavailable: the store cannot write. Nothing was appended.
+            Conflict: another offset is next; metadata has `partition`, `expected` and `next`. Nothing was appended.
+            ValueError: no frame, too many, a malformed name or expected offset, a frame that is too large, or too many
+                bytes together.
+            StoreUnavailable: the store cannot write. Metadata has `outcome`, as for a commit: where it is "unknown",
+                the frames are there, whole and once, or may yet be until another append is acknowledged, or never are.
         """
 
     async def read(self, partition: str, offset: int, *, max_frames: int, max_bytes: int) -> Sequence[Frame]:
@@ -241,8 +266,16 @@ class Store(StateStore, LogStore, BlobStore, Protocol):
         """Name of the engine, such as `sqlite`."""
 
     @property
+    def shared(self) -> bool:
+        """Whether other members may be on the same store."""
+
+    @property
     def writable(self) -> bool:
         """Whether the last write went through, or none has been tried."""
+
+    @property
+    def available(self) -> bool:
+        """Whether the store can be reached. Reads of the state go on without it, from what this member has."""
 
     async def close(self) -> None:
         """Finishes what is under way, ends the watches with StoreUnavailable, and lets go of everything. Idempotent."""

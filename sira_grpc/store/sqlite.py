@@ -92,6 +92,8 @@ class SqliteStore:
     """Implements Store; made by open_sqlite, in the event loop that is to use it."""
 
     engine = "sqlite"
+    shared = False
+    available = True
 
     def __init__(self, opened: _Opened, clock: Clock, history_limit: int, ring_bytes: int) -> None:
         path = opened.directory.path
@@ -149,9 +151,9 @@ class SqliteStore:
         """See StateStore."""
         await self._state.compact(revision)
 
-    async def append(self, partition: str, frames: Sequence[bytes]) -> int:
+    async def append(self, partition: str, frames: Sequence[bytes], *, expected: int | None = None) -> int:
         """See LogStore."""
-        return await self._log.append(partition, frames)
+        return await self._log.append(partition, frames, expected=expected)
 
     async def read(self, partition: str, offset: int, *, max_frames: int, max_bytes: int) -> Sequence[Frame]:
         """See LogStore."""

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from functools import partial
 from pathlib import Path
 
-from sira_grpc.store.api import BLOB_CHUNK_BYTES
+from sira_grpc.store.rechunking import rechunked
 from sira_grpc.store.sqlite_blob_area import (
     AbandonJob,
     BeginJob,
@@ -40,7 +40,7 @@ class SqliteBlobs:
         sha256 = hashlib.sha256()
         count = 0
         try:
-            async for chunk in _rechunked(chunks):
+            async for chunk in rechunked(chunks):
                 sha256.update(chunk)
                 await self._writer.submit(ChunkJob(self._area, len(chunk), blob, count, chunk))
                 count += 1
@@ -81,18 +81,6 @@ class SqliteBlobs:
         if not is_digest(digest):
             return None
         return await self._readers.run(lambda db: _find(db, digest))
-
-
-async def _rechunked(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yields the same bytes in chunks of BLOB_CHUNK_BYTES, but for the last."""
-    rest = bytearray()
-    async for chunk in chunks:
-        rest += chunk
-        while len(rest) >= BLOB_CHUNK_BYTES:
-            yield bytes(rest[:BLOB_CHUNK_BYTES])
-            del rest[:BLOB_CHUNK_BYTES]
-    if rest:
-        yield bytes(rest)
 
 
 def _find(db: sqlite3.Connection, digest: str) -> tuple[int, int] | None:

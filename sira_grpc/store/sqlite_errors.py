@@ -26,7 +26,8 @@ def corrupt(path: Path, finding: str) -> StoreCorrupt:
 
 def unavailable(path: Path, trouble: str) -> StoreUnavailable:
     """Returns the error for a store under path that cannot be used now."""
-    return StoreUnavailable(f"the store at {path} cannot be used: {trouble}", metadata={"path": str(path)})
+    metadata = {"path": str(path), "outcome": "none"}
+    return StoreUnavailable(f"the store at {path} cannot be used: {trouble}", metadata=metadata)
 
 
 def closed(path: Path) -> StoreUnavailable:

@@ -37,10 +37,10 @@ class SqliteLog:
         self._readers = readers
         self._area = area
 
-    async def append(self, partition: str, frames: Sequence[bytes]) -> int:
+    async def append(self, partition: str, frames: Sequence[bytes], *, expected: int | None = None) -> int:
         """See LogStore."""
-        size = check_frames(partition, frames)
-        return await self._writer.submit(AppendJob(self._area, size, partition, tuple(frames)))
+        size = check_frames(partition, frames, expected)
+        return await self._writer.submit(AppendJob(self._area, size, partition, tuple(frames), expected))
 
     async def read(self, partition: str, offset: int, *, max_frames: int, max_bytes: int) -> Sequence[Frame]:
         """See LogStore."""

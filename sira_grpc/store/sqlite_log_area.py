@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sira_grpc.clock import Clock
+from sira_grpc.errors import Conflict
+from sira_grpc.store.conflicts import next_conflict
 from sira_grpc.store.sqlite_bulk import insert
 from sira_grpc.store.sqlite_checksum import checksum
 from sira_grpc.store.sqlite_garbage import Garbage
@@ -23,6 +25,7 @@ class AppendJob(Job[int]):
 
     partition: str
     frames: tuple[bytes, ...]
+    expected: int | None
 
 
 @dataclass(slots=True, eq=False)
@@ -104,9 +107,12 @@ class LogArea:
         """See Area."""
         self._partitions.clear()
 
-    def _append(self, db: sqlite3.Connection, job: AppendJob, now: int, values: list[Any]) -> int:
-        partition = self._load(db, job.partition) or self._create(db, job.partition)
-        offset = partition.next
+    def _append(self, db: sqlite3.Connection, job: AppendJob, now: int, values: list[Any]) -> int | Conflict:
+        partition = self._load(db, job.partition)
+        offset = partition.next if partition else 0
+        if job.expected not in {None, offset}:
+            return next_conflict(job.partition, job.expected, offset)
+        partition = partition or self._create(db, job.partition)
         partition.time_ns = time_ns = max(now, partition.time_ns)
         for row, data in enumerate(job.frames, partition.base + offset):
             values += (row, time_ns, checksum(data, row, time_ns), data)

@@ -11,7 +11,8 @@ from typing import Any
 from sira_grpc.errors import Conflict
 from sira_grpc.store import sqlite_history as history
 from sira_grpc.store import sqlite_tombstones as tombstones
-from sira_grpc.store.api import ABSENT, Change, Commit, Op, Put
+from sira_grpc.store.api import ABSENT, Change, Commit, Delete, Op, Put
+from sira_grpc.store.conflicts import entry_conflict
 from sira_grpc.store.sqlite_bulk import insert, text_list
 from sira_grpc.store.sqlite_checksum import checksum
 from sira_grpc.store.sqlite_feed import Feed
@@ -92,15 +93,12 @@ class StateArea:
         for op in job.ops:
             found = entries.revision(op.key)
             if op.expected is not None and op.expected != found:
-                return Conflict(
-                    f"key {op.key}: expected revision {op.expected}, found {found}",
-                    metadata={"key": op.key, "expected": str(op.expected), "found": str(found)},
-                )
+                return entry_conflict(op.key, op.expected, found)
         revision = self._revision + 1
         changes = tuple(
             Change(op.key, op.value if isinstance(op, Put) else None, revision)
             for op in job.ops
-            if isinstance(op, Put) or entries.revision(op.key) != ABSENT
+            if isinstance(op, Put) or (isinstance(op, Delete) and entries.revision(op.key) != ABSENT)
         )
         if changes:
             self._revision = revision

@@ -57,9 +57,11 @@ def check_ops(ops: Sequence[Op]) -> int:
     return size + OP_OVERHEAD_BYTES * len(ops)
 
 
-def check_frames(partition: str, frames: Sequence[bytes]) -> int:
+def check_frames(partition: str, frames: Sequence[bytes], expected: int | None = None) -> int:
     """Raises ValueError unless the frames may be one append; returns what they weigh in bytes."""
     check_key(partition, "partition")
+    if expected is not None and expected < 0:
+        raise ValueError(f"expected is {expected}: an offset is not negative")
     if not 1 <= len(frames) <= MAX_OPS:
         raise ValueError(f"frames: an append has 1 to {MAX_OPS} frames, not {len(frames)}")
     if not all(isinstance(frame, bytes) for frame in frames):

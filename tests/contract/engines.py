@@ -5,9 +5,15 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 from typing import Protocol
+from uuid import uuid4
+
+import nats
 
 from sira_grpc.clock import SystemClock
+from sira_grpc.nats_servers import NatsCluster
 from sira_grpc.store import Store, open_sqlite
+from sira_grpc.store.nats import NatsStore, open_nats
+from sira_grpc.store.nats_options import NatsOptions
 from sira_grpc.store.sqlite import RING_BYTES
 
 
@@ -55,3 +61,43 @@ class RinglessSqliteEngine(SqliteEngine):
     """The embedded engine, with nothing in memory: every watch reads the history from the file."""
 
     ring_bytes = 0
+
+
+class NatsEngine:
+    """The cluster's engine, on servers that are there; a prefix of its own is its data."""
+
+    def __init__(self, servers: NatsCluster) -> None:
+        self._servers = servers
+        self._options = NatsOptions(
+            url=servers.url, prefix=f"t{uuid4().hex[:16]}", replicas=min(3, len(servers.servers))
+        )
+        self._store: NatsStore | None = None
+
+    async def open(self) -> Store:
+        self._store = await open_nats(self._options, clock=SystemClock())
+        return self._store
+
+    async def reopen(self) -> Store:
+        await self._close()
+        return await self.open()
+
+    async def destroy(self) -> None:
+        await self._close()
+        await delete_streams(self._servers.url, self._options.prefix)
+
+    async def _close(self) -> None:
+        if self._store is not None:
+            await self._store.close()
+            self._store = None
+
+
+async def delete_streams(url: str, prefix: str) -> None:
+    """Deletes every stream of a store."""
+    client = await nats.connect(url.split(","))
+    try:
+        jetstream = client.jetstream()
+        for stream in await jetstream.streams_info():
+            if stream.config.name and stream.config.name.startswith(f"{prefix}_"):
+                await jetstream.delete_stream(stream.config.name)
+    finally:
+        await client.close()

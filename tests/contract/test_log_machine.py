@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
+from sira_grpc.errors import Conflict
 from sira_grpc.store import LogRange
 from tests.contract.engines import Engine
 from tests.contract.machine import StoreMachine, check
@@ -33,6 +35,19 @@ class LogMachine(StoreMachine):
         model = self.partitions.setdefault(name, Model())
         assert self.run(self.store.append(name, frames)) == len(model.frames)
         model.frames += frames
+
+    @rule(name=PARTITIONS, frames=FRAMES, off=st.sampled_from([-1, 0, 0, 1, 5]))
+    def append_where_expected(self, name: str, frames: list[bytes], off: int) -> None:
+        following = len(self.partitions.get(name, Model()).frames)
+        expected = max(0, following + off)
+        if expected != following:
+            with pytest.raises(Conflict) as conflict:
+                self.run(self.store.append(name, frames, expected=expected))
+            found = {"partition": name, "expected": str(expected), "next": str(following)}
+            assert conflict.value.metadata == found
+            return
+        assert self.run(self.store.append(name, frames, expected=expected)) == following
+        self.partitions.setdefault(name, Model()).frames += frames
 
     @rule(name=PARTITIONS, offset=st.integers(-2, 1 << 70) | st.integers(0, 30), data=st.data())
     def read(self, name: str, offset: int, data: st.DataObject) -> None:

@@ -12,6 +12,7 @@ from google.rpc.error_details_pb2 import BadRequest
 from google.rpc.status_pb2 import Status
 from grpc import aio
 from sira.bus.v1 import dead_letter_service_pb2, publish_service_pb2, subscription_service_pb2, topic_service_pb2
+from sira.cluster.v1 import cluster_service_pb2
 from sira.identity.v1 import authority_service_pb2, identity_service_pb2
 from sira.kernel.v1 import kernel_service_pb2
 from sira.registry.v1 import registry_service_pb2, resolver_service_pb2
@@ -24,6 +25,7 @@ _SERVICES = [
     registry_service_pb2.DESCRIPTOR.services_by_name["RegistryService"],
     resolver_service_pb2.DESCRIPTOR.services_by_name["ResolverService"],
     kernel_service_pb2.DESCRIPTOR.services_by_name["KernelService"],
+    cluster_service_pb2.DESCRIPTOR.services_by_name["ClusterService"],
     identity_service_pb2.DESCRIPTOR.services_by_name["IdentityService"],
     authority_service_pb2.DESCRIPTOR.services_by_name["AuthorityService"],
     topic_service_pb2.DESCRIPTOR.services_by_name["TopicService"],
@@ -35,7 +37,7 @@ METHODS: Mapping[str, MethodDescriptor] = {
     f"{service.full_name}/{method.name}": method for service in _SERVICES for method in service.methods
 }
 """Every RPC of ours, by its full name."""
-_ENDLESS = {"Watch", "WatchTrustBundles"}
+_ENDLESS = {"Watch", "WatchCluster", "WatchTrustBundles"}
 """Streams that go on until their client has had enough."""
 LARGE_HEADERS = [("x-large", "x" * (1 << 15))]
 

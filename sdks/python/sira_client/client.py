@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # these are only in the stubs
     from sira.registry.v1.resolver_service_pb2_grpc import ResolverServiceAsyncStub
 
     from sira_client.bus import Bus
+    from sira_client.locks import Locks
 
 
 T = TypeVar("T", bound=Owned)
@@ -243,6 +244,19 @@ class Client:
         from sira_client.bus import Bus
 
         return Bus(self._link, self._channel, self._settings, self._own, namespace)
+
+    def locks(self, *, namespace: str = DEFAULT_NAMESPACE) -> Locks:
+        """Locks, semaphores and elections. What is held is released with the client at the latest.
+
+        Args:
+            namespace: of locks and elections that are given by their ids.
+
+        Raises:
+            ValueError: the id is malformed.
+        """
+        from sira_client.locks import Locks
+
+        return Locks(self._link, self._channel, self._settings, self._own, namespace)
 
     def _identity_for(self, credentials: grpc.ChannelCredentials | None, mtls: bool | None) -> IdentitySource | None:
         """The identity that a channel is to use; None for none."""

@@ -70,7 +70,7 @@ class InvalidArgumentError(SiraError):
 
 
 class NotFoundError(SiraError):
-    """There is no such namespace, service, endpoint, lease, topic, subscription or dead letter."""
+    """There is no such namespace, service, endpoint, lease, topic, subscription, dead letter or lock."""
 
     default_status = grpc.StatusCode.NOT_FOUND
 
@@ -85,6 +85,10 @@ class SubscriptionNotFoundError(NotFoundError):
 
 class DeadLetterNotFoundError(NotFoundError):
     """The dead letter was redriven or purged, or never was."""
+
+
+class LockNotFoundError(NotFoundError):
+    """Nobody holds the lock or waits for it."""
 
 
 class AlreadyExistsError(SiraError):
@@ -115,6 +119,18 @@ class FailedPreconditionError(SiraError):
     """The resource is not in a state in which this can be done."""
 
     default_status = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class LockHeldError(FailedPreconditionError):
+    """The lock is held by others, and was not waited for long enough."""
+
+
+class LockLostError(FailedPreconditionError):
+    """The lock is not held any more: its TTL has passed, or somebody released it."""
+
+
+class FencingTokenStaleError(FailedPreconditionError):
+    """The fencing token that came with a write is not that of a holder any more: nothing was changed."""
 
 
 class SequenceGapError(FailedPreconditionError):
@@ -181,6 +197,10 @@ _KINDS_BY_REASON: dict[str, type[SiraError]] = {
     "DEAD_LETTER_NOT_FOUND": DeadLetterNotFoundError,
     "SEQUENCE_GAP": SequenceGapError,
     "TOPIC_FULL": TopicFullError,
+    "LOCK_NOT_FOUND": LockNotFoundError,
+    "LOCK_HELD": LockHeldError,
+    "LOCK_LOST": LockLostError,
+    "FENCING_TOKEN_STALE": FencingTokenStaleError,
 }
 
 

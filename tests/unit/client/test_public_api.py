@@ -7,6 +7,7 @@ import sys
 import sira_client
 import sira_client.balancing
 import sira_client.bus
+import sira_client.locks
 
 PUBLIC = [
     "AbortedError",
@@ -20,6 +21,7 @@ PUBLIC = [
     "DeadlineExceededError",
     "Endpoint",
     "FailedPreconditionError",
+    "FencingTokenStaleError",
     "FieldViolation",
     "GrpcCheck",
     "HashKey",
@@ -33,6 +35,9 @@ PUBLIC = [
     "InternalError",
     "InvalidArgumentError",
     "Locality",
+    "LockHeldError",
+    "LockLostError",
+    "LockNotFoundError",
     "NotFoundError",
     "OutOfRangeError",
     "PermissionDeniedError",
@@ -92,6 +97,8 @@ BUS = [
     "WhenFull",
 ]
 
+LOCKS = ["Election", "Leader", "Leadership", "Lock", "LockState", "Locks"]
+
 RECORD = [
     "key",
     "id",
@@ -107,6 +114,7 @@ SIGNATURES = {
     "connect": ["address", "tls", "identity", "bearer", "server_name", "settings"],
     "connect_insecure": ["address", "settings"],
     "Client.bus": ["self", "namespace"],
+    "Client.locks": ["self", "namespace"],
     "Client.register": [
         "self",
         "service",
@@ -268,6 +276,17 @@ SIGNATURES = {
     "IdentitySource.channel_credentials": ["self", "federated"],
     "IdentitySource.follow": ["self"],
     "IdentitySource.server_credentials": ["self", "require_client_certificate", "federated"],
+    "locks.Election.campaign": ["self", "value", "label", "ttl", "wait"],
+    "locks.Election.leader": ["self"],
+    "locks.Election.observe": ["self"],
+    "locks.Leadership.close": ["self"],
+    "locks.Leadership.proclaim": ["self", "value"],
+    "locks.Lock.close": ["self"],
+    "locks.Locks.election": ["self", "name"],
+    "locks.Locks.get": ["self", "name"],
+    "locks.Locks.list": ["self"],
+    "locks.Locks.lock": ["self", "name", "ttl", "wait", "label"],
+    "locks.Locks.semaphore": ["self", "name", "capacity", "permits", "ttl", "wait", "label"],
     "Registration.changed": ["self"],
     "Registration.close": ["self"],
     "Registration.drain": ["self", "wait", "cause"],
@@ -310,6 +329,11 @@ def test_the_public_names_of_the_balancing_are_these() -> None:
 def test_the_public_names_of_the_bus_are_these() -> None:
     assert sira_client.bus.__all__ == BUS == sorted(BUS)
     assert all(hasattr(sira_client.bus, name) for name in BUS)
+
+
+def test_the_public_names_of_the_locks_are_these() -> None:
+    assert sira_client.locks.__all__ == LOCKS == sorted(LOCKS)
+    assert all(hasattr(sira_client.locks, name) for name in LOCKS)
 
 
 def test_the_client_is_light() -> None:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 from sira_grpc import fencing
-from sira_grpc.errors import Conflict, LimitExceeded
+from sira_grpc.errors import Conflict, LimitExceeded, SiraError
 from sira_grpc.fencing import MAX_FENCES, Guard
 from sira_grpc.store.api import MAX_OPS, Check, Op, StateStore
 
@@ -61,18 +61,36 @@ class Commits:
         """Commits what a plan says and returns the revision, once the view shows it.
 
         The plan reads the view and says what to write, with the revisions it has seen. When another write came in
-        between, it is asked again. A plan without operations changes nothing.
+        between, it is asked again, and once before what it refuses is refused: see sure(). A plan without operations
+        changes nothing.
 
         Raises:
             Conflict: it came in between eight times.
         """
         for _ in range(ATTEMPTS):
-            ops = plan()
+            ops = await self.sure(plan)
             if not ops:
                 return self._view.revision
             with suppress(Conflict):
                 return await self.write(ops)
         raise Conflict("other writes came in between too many times; try again", retry_after=0.1)
+
+    async def sure(self, look: Callable[[], T]) -> T:
+        """Returns what `look` finds in the view, or raises what it raises: then the view is as new as the store.
+
+        Another member may have written what is not in the view yet, and told its caller so. That costs a round trip
+        to the store where something is refused, and nothing otherwise.
+
+        Raises:
+            StoreUnavailable: it is not to be found out whether the refusal is right.
+        """
+        try:
+            return look()
+        except SiraError as error:
+            if not error.of_state:
+                raise
+        await self._view.caught_up(await self._store.sync())
+        return look()
 
     async def write(self, ops: Sequence[Op]) -> int:
         """Commits operations and returns the revision, once the view shows it.

@@ -27,6 +27,8 @@ class SiraError(Exception):
     """
 
     reason: ClassVar[ErrorReason.ValueType] = ErrorReason.ERROR_REASON_INTERNAL
+    of_state: ClassVar[bool] = False
+    """It says how something is that is stored: a member whose view is behind may be wrong about that."""
 
     def __init__(
         self, message: str, *, metadata: Mapping[str, str] | None = None, retry_after: float | None = None
@@ -68,6 +70,8 @@ class InvalidFieldMask(SiraError):
 class NotFound(SiraError):
     """A resource is not there. Subclasses say which kind."""
 
+    of_state = True
+
 
 class NamespaceNotFound(NotFound):
     """There is no such namespace."""
@@ -97,24 +101,28 @@ class AlreadyExists(SiraError):
     """A resource of that name is there."""
 
     reason = ErrorReason.ERROR_REASON_ALREADY_EXISTS
+    of_state = True
 
 
 class EndpointHeld(SiraError):
     """An endpoint of that name lives under another lease that is not suspect."""
 
     reason = ErrorReason.ERROR_REASON_ENDPOINT_HELD
+    of_state = True
 
 
 class LeaseNotYours(SiraError):
     """The caller's lease is not the one that the endpoint lives under."""
 
     reason = ErrorReason.ERROR_REASON_LEASE_NOT_YOURS
+    of_state = True
 
 
 class EtagMismatch(SiraError):
     """The resource was written since it was read."""
 
     reason = ErrorReason.ERROR_REASON_ETAG_MISMATCH
+    of_state = True
 
 
 class Conflict(SiraError):
@@ -133,12 +141,14 @@ class NotEmpty(SiraError):
     """A resource that is to be deleted holds others."""
 
     reason = ErrorReason.ERROR_REASON_NOT_EMPTY
+    of_state = True
 
 
 class NoTtlCheck(SiraError):
     """Health was reported for an endpoint that the kernel checks itself."""
 
     reason = ErrorReason.ERROR_REASON_NO_TTL_CHECK
+    of_state = True
 
 
 class RevisionCompacted(SiraError):
@@ -175,6 +185,7 @@ class JoinTokenInvalid(SiraError):
     """A join token is unknown, expired or used up, or its secret is wrong."""
 
     reason = ErrorReason.ERROR_REASON_JOIN_TOKEN_INVALID
+    of_state = True
 
 
 class CredentialInvalid(SiraError):
@@ -217,12 +228,14 @@ class RotationUnderWay(SiraError):
     """A rotation is under way already, or is in another stage."""
 
     reason = ErrorReason.ERROR_REASON_ROTATION_UNDER_WAY
+    of_state = True
 
 
 class NoRotation(SiraError):
     """No rotation is under way."""
 
     reason = ErrorReason.ERROR_REASON_NO_ROTATION
+    of_state = True
 
 
 class BundleUnavailable(SiraError):
@@ -277,24 +290,28 @@ class LockHeld(SiraError):
     """The lock is held by others, and it was not waited for long enough."""
 
     reason = ErrorReason.ERROR_REASON_LOCK_HELD
+    of_state = True
 
 
 class LockLost(SiraError):
     """A key opens nothing any more: its TTL has passed, or it was released."""
 
     reason = ErrorReason.ERROR_REASON_LOCK_LOST
+    of_state = True
 
 
 class LockCapacityDiffers(SiraError):
     """Those who hold the lock, or wait for it, say another capacity."""
 
     reason = ErrorReason.ERROR_REASON_LOCK_CAPACITY_DIFFERS
+    of_state = True
 
 
 class FencingTokenStale(SiraError):
     """The fencing token that came with a write is not that of a holder any more; nothing was changed."""
 
     reason = ErrorReason.ERROR_REASON_FENCING_TOKEN_STALE
+    of_state = True
 
 
 class KernelStopping(SiraError):

@@ -156,6 +156,16 @@ class StateStore(Protocol):
             StoreCorrupt: the entry is not what was written.
         """
 
+    async def sync(self) -> int:
+        """Returns a revision that contains every commit that was acknowledged to any member before the call.
+
+        This member has it then: a watch yields what leads to it, a snapshot contains it. Whoever is about to refuse
+        something because of what a view says asks first, as the view may be behind what another member has written.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+
     async def snapshot(self, prefix: str) -> Snapshot:
         """Reads every entry whose key begins with prefix (`""` for all; otherwise it ends in `/`).
 

@@ -92,15 +92,31 @@ class Commits:
             if not self._mirror.revision_of(key) and await self._reader.last(self._names.subject(key)) is None:
                 self._mirror.forget_deletion(key)
 
-    async def probe(self) -> None:
-        """Writes a message that changes nothing.
+    async def probe(self) -> int:
+        """Writes a message that changes nothing, and returns its sequence.
 
         Raises:
             Lost, Refused: it did not go through.
         """
         payload = encode_state(self._names.checks, StateMessage(Kind.CHECK, self._random_bytes(16), 1, 1, b""))
         mark = Outgoing(self._names.checks, payload, self._mirror.mark.sequence, of_subject=self._names.mark)
-        await self._publisher.publish([mark], within=TRY_SECONDS)
+        return await self._publisher.publish([mark], within=TRY_SECONDS)
+
+    async def sync(self) -> int:
+        """Returns the revision once the mirror has everything that was acknowledged to anybody before. See StateStore.
+
+        To be run to its end in a task of its own.
+        """
+        deadline, trouble = self._gate.deadline(), "time is up"
+        while asyncio.get_running_loop().time() < deadline:
+            try:
+                await self.link.up(deadline)
+                await self._mirror.reached(await self.probe(), left(deadline))
+                return self._mirror.revision
+            except (Lost, Refused) as error:
+                trouble = str(error)
+            await asyncio.sleep(min(PAUSE_SECONDS, left(deadline)))
+        raise unavailable(trouble)
 
     async def catch_up(self, deadline: float) -> None:
         """Returns once the mirror has everything that the stream's leader has.

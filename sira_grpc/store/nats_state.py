@@ -12,6 +12,7 @@ from sira_grpc.store.nats_errors import Lost, unavailable
 from sira_grpc.store.nats_feed import Feed
 from sira_grpc.store.nats_gate import Gate
 from sira_grpc.store.nats_mirror import Mirror
+from sira_grpc.store.nats_sync import Sync
 from sira_grpc.store.validation import check_key, check_ops, check_prefix
 
 CATCH_UP_SECONDS = 5.0
@@ -27,6 +28,7 @@ class NatsState:
         self._commits = commits
         self._compaction = compaction
         self._gate = gate
+        self._sync = Sync(lambda: gate.run(0, commits.sync))
 
     @property
     def revision(self) -> int:
@@ -49,6 +51,10 @@ class NatsState:
         check_key(key)
         await self._own_writes()
         return self._mirror.get(key)
+
+    async def sync(self) -> int:
+        """See StateStore."""
+        return await self._sync.sync()
 
     async def snapshot(self, prefix: str) -> Snapshot:
         """See StateStore."""

@@ -139,6 +139,10 @@ class SqliteStore:
         """See StateStore."""
         return await self._state.get(key)
 
+    async def sync(self) -> int:
+        """See StateStore: there is no other member."""
+        return self.revision
+
     async def snapshot(self, prefix: str) -> Snapshot:
         """See StateStore."""
         return await self._state.snapshot(prefix)

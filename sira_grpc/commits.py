@@ -89,8 +89,16 @@ class Commits:
         except SiraError as error:
             if not error.of_state:
                 raise
-        await self._view.caught_up(await self._store.sync())
+        await self.catch_up()
         return look()
+
+    async def catch_up(self) -> None:
+        """Returns once the view shows everything that anybody was told is written.
+
+        Raises:
+            StoreUnavailable: that is not to be found out.
+        """
+        await self._view.caught_up(await self._store.sync())
 
     async def write(self, ops: Sequence[Op]) -> int:
         """Commits operations and returns the revision, once the view shows it.

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Protocol, TypeVar
+
 from sira_grpc.errors import EtagMismatch
+
+
+class _Tagged(Protocol):
+    etag: str
+
+
+T = TypeVar("T", bound=_Tagged)
+
+
+def with_etag(resource: T, revision: int) -> T:
+    """Gives a resource the etag of the revision that wrote it, and returns it."""
+    resource.etag = str(revision)
+    return resource
 
 
 def check_etag(given: str, revision: int, resource: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from sira.registry.v1.event_pb2 import EventType
@@ -12,7 +13,7 @@ from sira.registry.v1.service_pb2 import Service
 from sira_grpc.clock import Clock
 from sira_grpc.commits import Commits
 from sira_grpc.errors import AlreadyExists, NotEmpty, ServiceNotFound
-from sira_grpc.etags import check_etag
+from sira_grpc.etags import check_etag, with_etag
 from sira_grpc.field_masks import overwrite
 from sira_grpc.registry import names
 from sira_grpc.registry.entries import NamespaceEntry, ServiceEntry
@@ -24,6 +25,7 @@ from sira_grpc.registry.view import RegistryView
 from sira_grpc.rules import check_rules
 from sira_grpc.store.api import ABSENT, Check, Delete, Op, Put
 from sira_grpc.times import timestamp
+from sira_grpc.watch import ChangeFeed
 
 NAMESPACE_WRITABLE = ("description", "metadata")
 SERVICE_WRITABLE = ("description", "metadata", "traffic_policy")
@@ -59,18 +61,17 @@ class Catalog:
         Raises:
             AlreadyExists.
         """
-        name = namespace.name
+        name, message = namespace.name, Namespace()
 
         def plan() -> list[Op]:
             if name in self._view.namespaces:
                 raise AlreadyExists(f"{name} is there already", metadata={"resource": name})
-            message = Namespace()
             message.CopyFrom(namespace)
             return [Put(names.namespace_key(name), self._stamped(message), ABSENT)]
 
         revision = await self._commits.run(self._commits.apply(plan))
         self._events.record(EventType.EVENT_TYPE_CREATED, name, "created", revision=revision, actor=actor)
-        return self._view.namespace(name)
+        return NamespaceEntry(with_etag(message, revision), revision)
 
     async def create_service(self, service: Service, *, actor: str) -> ServiceEntry:
         """Creates a service in a namespace that exists.
@@ -78,14 +79,13 @@ class Catalog:
         Raises:
             AlreadyExists, NamespaceNotFound.
         """
-        name = service.name
+        name, message = service.name, Service()
         namespace = names.namespace_of(name)
 
         def plan() -> list[Op]:
             if name in self._view.services:
                 raise AlreadyExists(f"{name} is there already", metadata={"resource": name})
             within = Check(names.namespace_key(namespace), self._view.namespace(namespace).revision)
-            message = Service()
             message.CopyFrom(service)
             message.ClearField("status")
             return [Put(names.service_key(name), self._stamped(message), ABSENT), within]
@@ -96,7 +96,15 @@ class Catalog:
 
         revision = await self._commits.run(create())
         self._events.record(EventType.EVENT_TYPE_CREATED, name, "created", revision=revision, actor=actor)
-        return self._view.service(name)
+        return self._written(message, revision)
+
+    def _written(self, service: Service, revision: int) -> ServiceEntry:
+        """Returns a service as a command has left it, whoever has written it since, or deleted it."""
+        entry = self._view.services.get(service.name)
+        if entry is None:
+            feed = ChangeFeed(compacted=revision, revision=revision)
+            return ServiceEntry(with_etag(service, revision), revision, feed)
+        return replace(entry, message=with_etag(service, revision), revision=revision)
 
     def _stamped(self, message: Namespace | Service) -> bytes:
         now = timestamp(self._clock.time_ns())
@@ -111,19 +119,18 @@ class Catalog:
         Raises:
             NamespaceNotFound, EtagMismatch, InvalidFieldMask.
         """
-        name = namespace.name
+        name, message = namespace.name, Namespace()
 
         def plan() -> list[Op]:
             entry = self._view.namespace(name)
             check_etag(namespace.etag, entry.revision, name)
-            message = Namespace()
             message.CopyFrom(entry.message)
             overwrite(message, namespace, mask, NAMESPACE_WRITABLE)
             return [Put(names.namespace_key(name), self._restamped(message), entry.revision)]
 
         revision = await self._commits.run(self._commits.apply(plan))
         self._events.record(EventType.EVENT_TYPE_UPDATED, name, "updated", revision=revision, actor=actor)
-        return self._view.namespace(name)
+        return NamespaceEntry(with_etag(message, revision), revision)
 
     async def update_service(self, service: Service, mask: FieldMask, *, actor: str) -> ServiceEntry:
         """Writes the masked fields of a service.
@@ -131,12 +138,11 @@ class Catalog:
         Raises:
             ServiceNotFound and the like, EtagMismatch, InvalidFieldMask.
         """
-        name = service.name
+        name, message = service.name, Service()
 
         def plan() -> list[Op]:
             entry = self._view.service(name)
             check_etag(service.etag, entry.revision, name)
-            message = Service()
             message.CopyFrom(entry.message)
             overwrite(message, service, mask, SERVICE_WRITABLE)
             check_rules(message, within="service")  # a mask may take half of what is right as a whole only
@@ -144,7 +150,7 @@ class Catalog:
 
         revision = await self._commits.run(self._commits.apply(plan))
         self._events.record(EventType.EVENT_TYPE_UPDATED, name, "updated", revision=revision, actor=actor)
-        return self._view.service(name)
+        return self._written(message, revision)
 
     def _restamped(self, message: Namespace | Service) -> bytes:
         message.ClearField("etag")
@@ -157,7 +163,7 @@ class Catalog:
         Raises:
             ServiceNotFound and the like, EtagMismatch, NotEmpty.
         """
-        self._view.service(name)
+        await self._commits.sure(lambda: self._view.service(name))
         return await self._commits.run(self._delete_service(name, etag, force=force, actor=actor))
 
     async def _delete_service(self, name: str, etag: str, *, force: bool, actor: str) -> int:
@@ -168,7 +174,7 @@ class Catalog:
                 check_etag(etag, entry.revision, name)
                 return entry
 
-            endpoints = tuple(checked().endpoints)
+            endpoints = tuple((await self._commits.sure(checked)).endpoints)
             if endpoints and not force:
                 raise NotEmpty(
                     f"{name} has {len(endpoints)} endpoints; delete with force to remove them too",
@@ -190,7 +196,7 @@ class Catalog:
         Raises:
             NamespaceNotFound, EtagMismatch, NotEmpty.
         """
-        self._view.namespace(name)
+        await self._commits.sure(lambda: self._view.namespace(name))
         return await self._commits.run(self._delete_namespace(name, etag, force=force, actor=actor))
 
     async def _delete_namespace(self, name: str, etag: str, *, force: bool, actor: str) -> int:
@@ -201,7 +207,7 @@ class Catalog:
                 check_etag(etag, entry.revision, name)
                 return entry
 
-            services = tuple(checked().services)
+            services = tuple((await self._commits.sure(checked)).services)
             held = [f"{len(services)} services"] if services else []
             held += filter(None, (tenant.holds(name) for tenant in self.tenants))
             if held and not force:

@@ -54,7 +54,8 @@ class Drainer:
         Raises:
             NotFound of whatever is not there. Nothing is marked then.
         """
-        chosen = self._choose(targets, locality)
+        wanted = tuple(targets)
+        chosen = await self._commits.sure(lambda: self._choose(wanted, locality))
         revision = await self._commits.run(self._mark(chosen, cause, actor))
         deadline = asyncio.get_running_loop().time() + patience
         elsewhere = asyncio.ensure_future(self._peers.await_drain(chosen, revision, patience))

@@ -57,13 +57,16 @@ class LeaseKeeper:
         self.suspects = records.pending
         self.stopping = False
 
-    def lease_of(self, lease_key: str) -> str:
+    async def lease_of(self, lease_key: str) -> str:
         """Returns the id of the lease that a key opens.
 
         Raises:
             LeaseNotFound, LeaseNotYours.
         """
-        return self._leases.open(lease_key).id
+        return (await self._open(lease_key)).id
+
+    async def _open(self, lease_key: str) -> LeaseEntry:
+        return await self._commits.sure(lambda: self._leases.open(lease_key))
 
     async def attach(self, lease_key: str, *, actor: str) -> Hold:
         """Binds a lease to a stream, taking it over from an older one; its endpoints are no longer suspect.
@@ -73,7 +76,7 @@ class LeaseKeeper:
             NotOwner: another member claimed it at the same time.
             StoreUnavailable: another member has it, and the store cannot write.
         """
-        entry = self._leases.open(lease_key)
+        entry = await self._open(lease_key)
         was_suspect = self._leases.is_suspect(entry.id)
         if not self._leases.is_named(entry):
             await self._records.claim([entry.id])
@@ -125,6 +128,13 @@ class LeaseKeeper:
             StoreUnavailable: another member has one of them, and the store cannot write. Those that were with this
                 member are renewed.
         """
+        lost = await self._renew_all(lease_keys)
+        if lost:  # a member whose view is behind must not have a client give its lease up
+            await self._commits.catch_up()
+            lost = [lost[i] for i in await self._renew_all([lease_keys[position] for position in lost])]
+        return lost
+
+    async def _renew_all(self, lease_keys: Sequence[str]) -> list[int]:
         lost = []
         others: dict[str, list[int]] = {}  # to be claimed: ids, with the positions of their keys
         for position, key in enumerate(lease_keys):
@@ -169,7 +179,7 @@ class LeaseKeeper:
         Raises:
             LeaseNotFound, LeaseNotYours.
         """
-        entry = self._leases.open(lease_key)
+        entry = await self._open(lease_key)
         return await self._commits.run(self.end(entry, cause, actor=actor))
 
     async def release(self, hold: Hold, *, actor: str) -> None:

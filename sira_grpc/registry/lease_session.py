@@ -50,7 +50,7 @@ class LeaseSession:
         Raises: as Registrar.register and Registrar.deregister, LeaseNotFound, LeaseNotYours.
         """
         key = self._key or request.lease_key
-        self._check_deregister(request, key)
+        await self._check_deregister(request, key)
         done = await self._register(request, key)
         revision = done.revision
         if self._hold is None:
@@ -61,14 +61,14 @@ class LeaseSession:
         lease = self._keeper.describe(self._view.lease(done.lease))
         return HoldLeaseResponse(lease=lease, lease_key=done.lease_key, revision=revision)
 
-    def _check_deregister(self, request: HoldLeaseRequest, key: str) -> None:
+    async def _check_deregister(self, request: HoldLeaseRequest, key: str) -> None:
         """Looks at what is to be removed before anything is registered: it is written apart."""
         registered = {endpoint.name for endpoint in request.endpoints}
-        lease = self._keeper.lease_of(key) if key and request.deregister else ""
+        lease = await self._keeper.lease_of(key) if key and request.deregister else ""
         for i, name in enumerate(request.deregister):
             if name in registered:
                 raise InvalidField([FieldViolation(f"deregister[{i}]", "must not be in endpoints too")])
-            self._registrar.check_under(name, lease)
+            await self._registrar.surely_under(name, lease)
 
     async def _register(self, request: HoldLeaseRequest, key: str) -> Registered:
         if key:

@@ -11,6 +11,7 @@ import heapq
 from asyncio import Event, get_running_loop
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from math import inf
 
 from sira.registry.v1.lease_pb2 import LeaseState
 
@@ -42,20 +43,20 @@ class LeaseTable:
     """The tenure of every lease in the view.
 
     Deadlines are kept in a heap that renewals do not touch: a lease that is found to have been renewed when its old
-    deadline comes up goes back with its new one. So a renewal is a look-up, a hash and an assignment.
+    deadline comes up goes back with its new one. So a renewal is a look-up, a hash and an assignment. Only where time
+    was lost may a new deadline be before the old one; the lease has a second entry then, and the old one is void.
 
     Args:
         placement: which members are live, and which adopts the lease of one that is not.
 
     Attributes:
-        time: what TTLs run on.
         moved: called with a lease that has come here, or gone to another member. On the event loop; must not block.
     """
 
     def __init__(self, view: RegistryView, clock: Clock, placement: Placement | None = None) -> None:
         self._view = view
         self._placement = placement or Alone()
-        self.time = LeaseTime(clock)
+        self._time = LeaseTime(clock)
         self.moved: list[Callable[[LeaseEntry], None]] = []
         self._tenures: dict[str, Tenure] = {}
         self._heap: list[tuple[float, str]] = []
@@ -136,12 +137,12 @@ class LeaseTable:
                 hook(entry)
 
     def _restart(self, lease: str, tenure: Tenure, state: LeaseState.ValueType) -> None:
-        tenure.state, tenure.deadline = state, self.time.now() + tenure.ttl
+        tenure.state, tenure.deadline = state, self._time.now() + tenure.ttl
         self._queue(lease, tenure, tenure.deadline)
 
     def _queue(self, lease: str, tenure: Tenure, at: float) -> None:
-        if not tenure.queued:
-            tenure.queued = True
+        if at < tenure.queued_at:
+            tenure.queued_at = at
             heapq.heappush(self._heap, (at, lease))
 
     def open(self, key_text: str) -> LeaseEntry:
@@ -211,7 +212,7 @@ class LeaseTable:
         return tenure is not None and tenure.closing and self._has_run_out(tenure)
 
     def _has_run_out(self, tenure: Tenure) -> bool:
-        return not tenure.elsewhere and tenure.state != _HELD and tenure.deadline <= self.time.now()
+        return not tenure.elsewhere and tenure.state != _HELD and tenure.deadline <= self._time.now()
 
     def reopen(self, lease: str) -> None:
         """Lets a lease be used again, if it is still there."""
@@ -259,8 +260,13 @@ class LeaseTable:
             return False
         was_suspect = tenure.state == _SUSPECT
         tenure.state, tenure.heard = _RENEWED, True
-        tenure.deadline = self.time.now() + tenure.ttl
+        tenure.deadline = self._time.now() + tenure.ttl
+        self._queue(lease, tenure, tenure.deadline)
         return was_suspect
+
+    def lose(self, seconds: float) -> None:
+        """Has the last so many seconds not count: every deadline is put off by them."""
+        self._time.lose(seconds)
 
     def forget(self, lease: str) -> None:
         """Ends the tenure of a lease that is gone from the view."""
@@ -268,22 +274,26 @@ class LeaseTable:
         if tenure is not None:
             tenure.end_hold()
         if len(self._heap) > 2 * len(self._tenures) + STALE_ENTRIES:
-            self._heap = [item for item in self._heap if item[1] in self._tenures]
+            self._heap = [(at, lease) for at, lease in self._heap if self._is_queued(lease, at)]
             heapq.heapify(self._heap)
+
+    def _is_queued(self, lease: str, at: float) -> bool:
+        tenure = self._tenures.get(lease)
+        return tenure is not None and tenure.queued_at == at
 
     def due(self) -> list[str]:
         """Returns leases that have run out. Each comes up again after a second, until it is gone or renewed.
 
         Of very many that run out together some come up the next time.
         """
-        now = self.time.now()
+        now = self._time.now()
         found: list[str] = []
         while self._heap and self._heap[0][0] <= now and len(found) < DUE_AT_ONCE:
-            _, lease = heapq.heappop(self._heap)
+            at, lease = heapq.heappop(self._heap)
             tenure = self._tenures.get(lease)
-            if tenure is None:
+            if tenure is None or tenure.queued_at != at:  # void
                 continue
-            tenure.queued = False
+            tenure.queued_at = inf
             if tenure.elsewhere or tenure.state == _HELD:
                 continue
             if tenure.deadline > now:
@@ -298,7 +308,7 @@ class LeaseTable:
         tenure = self._tenures[entry.id]
         if tenure.elsewhere or tenure.state == _HELD:
             return None
-        return max(0.0, tenure.deadline - self.time.now())
+        return max(0.0, tenure.deadline - self._time.now())
 
     def at_risk(self, lease: str, window: float) -> bool:
         """Whether a lease will run out within a window in seconds unless something is heard.
@@ -315,7 +325,7 @@ class LeaseTable:
             return entry.suspect or not self.is_live(entry)
         if tenure.state == _HELD:
             return False
-        left = tenure.deadline - self.time.now()
+        left = tenure.deadline - self._time.now()
         if tenure.state == _SUSPECT:
             return left <= window
         return left <= min(window, tenure.ttl / 3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from sira.registry.internal.v1.lease_record_pb2 import LeaseRecord
@@ -13,7 +13,7 @@ from sira.registry.v1.event_pb2 import EventType
 from sira_grpc.clock import Clock
 from sira_grpc.commits import MAX_CHANGES, Commits
 from sira_grpc.errors import LeaseNotYours, SiraError
-from sira_grpc.etags import check_etag
+from sira_grpc.etags import check_etag, with_etag
 from sira_grpc.field_masks import overwrite
 from sira_grpc.registry import names
 from sira_grpc.registry.entries import EndpointEntry
@@ -107,7 +107,7 @@ class Registrar:
             EtagMismatch: an endpoint has an etag that is not the stored one.
         """
         check_distinct(endpoints)
-        lease = self._leases.open(lease_key).id
+        lease = (await self._commits.sure(lambda: self._leases.open(lease_key))).id
         batch = Registration(endpoints, lease, allow_missing_service=allow_missing_service)
         return Registered(lease, "", await self._commits.run(self._register(batch, actor)))
 
@@ -132,11 +132,11 @@ class Registrar:
         Raises:
             EndpointNotFound and the like, EtagMismatch, InvalidFieldMask, InvalidField: of what the endpoint would be.
         """
+        message = Endpoint()
 
         def plan() -> list[Op]:
             entry = self._view.endpoint(endpoint.name)
             check_etag(endpoint.etag, entry.revision, endpoint.name)
-            message = Endpoint()
             message.CopyFrom(entry.message)
             message.ClearField("status")
             message.ClearField("etag")
@@ -148,7 +148,15 @@ class Registrar:
 
         revision = await self._commits.run(self._commits.apply(plan))
         self._events.record(EventType.EVENT_TYPE_UPDATED, endpoint.name, "updated", revision=revision, actor=actor)
-        return self._view.endpoint(endpoint.name)
+        return self._written(message, revision)
+
+    def _written(self, endpoint: Endpoint, revision: int) -> EndpointEntry:
+        """Returns an endpoint as a command has left it, whoever has written it since, or deleted it."""
+        lease = endpoint.lease.rpartition("/")[2]
+        entry = self._view.find_endpoint(endpoint.name) or EndpointEntry(endpoint, lease, revision)
+        written = replace(entry, message=with_etag(endpoint, revision), lease=lease, revision=revision)
+        written.refresh(suspect=entry.message.status.suspect)
+        return written
 
     async def deregister(self, endpoints: Iterable[str], *, lease_key: str, actor: str) -> int:
         """Removes endpoints that live under a lease, all or none; returns the revision.
@@ -156,7 +164,7 @@ class Registrar:
         Raises:
             EndpointNotFound, LeaseNotFound, LeaseNotYours. Nothing is removed then.
         """
-        lease = self._leases.open(lease_key).id
+        lease = (await self._commits.sure(lambda: self._leases.open(lease_key))).id
         wanted = tuple(dict.fromkeys(endpoints))
 
         def plan() -> list[Op]:
@@ -183,6 +191,10 @@ class Registrar:
                 f"{endpoint} lives under another lease", metadata={"resource": endpoint, "lease": entry.message.lease}
             )
         return entry
+
+    async def surely_under(self, endpoint: str, lease: str) -> EndpointEntry:
+        """Does as check_under, but refuses only what the store refuses too."""
+        return await self._commits.sure(lambda: self.check_under(endpoint, lease))
 
     async def delete(self, name: str, *, etag: str, actor: str) -> int:
         """Removes an endpoint whoever holds its lease; returns the revision.

@@ -88,7 +88,7 @@ class Registry:
         self.catalog = Catalog(self.view, self.commits, self.registrar, guard, self.events, clock)
         records = LeaseRecords(self.view, self.commits, self.leases, clock)
         self.keeper = LeaseKeeper(self.view, self.commits, self.leases, self.registrar, self.events, clock, records)
-        pulse = StorePulse(self.view, clock, self.leases.time, quiet=quiet if store.shared else None)
+        pulse = StorePulse(self.view, clock, self.leases.lose, quiet=quiet if store.shared else None)
         self.expiry = self._make_expiry(config, clock, pulse)
         self._health_writer = HealthWriter(self.view, self.events, clock, self.commits, self.leases)
         self.resharding = Resharding(self.view, self.leases, self._health_writer, placement)
@@ -118,6 +118,7 @@ class Registry:
         snapshot = await self._store.snapshot(names.PREFIX)
         self.view.load(snapshot, compacted=self._store.compacted)
         await self.events.load()
+        self.resharding.begin()
         self.leases.recover()
         self.view.hooks.endpoint_gone.append(self.loads.forget)
         self.view.hooks.lease_written.append(self.leases.settle)
@@ -179,6 +180,7 @@ class Registry:
     async def close(self) -> None:
         """Finishes the commands under way and stops the tasks. Leases stay as they are in the store."""
         self.stopping()
+        self.resharding.close()
         await self._background.cancel(but=self._following)  # it feeds the view, which the others wait for
         await self.commits.close()
         await self._checks.close()

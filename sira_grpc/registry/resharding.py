@@ -25,18 +25,22 @@ class Resharding:
         self._health = health
         self._placement = placement
         self._changed = asyncio.Event()
-        self._changed.set()  # members may come and go before the task begins
+
+    def begin(self) -> None:
+        """Listens to the placement from here on, until close()."""
+        self._placement.changed.append(self._changed.set)
+
+    def close(self) -> None:
+        """Listens no more. Of no effect before begin()."""
+        if self._changed.set in self._placement.changed:
+            self._placement.changed.remove(self._changed.set)
 
     async def run(self) -> None:
         """Settles whenever the set of live members has changed; cancelled by its owner."""
-        self._placement.changed.append(self._changed.set)
-        try:
-            while True:
-                await self._changed.wait()
-                self._changed.clear()
-                await self.settle()
-        finally:
-            self._placement.changed.remove(self._changed.set)
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            await self.settle()
 
     async def settle(self) -> None:
         """Takes what is up to this member now, and gives up what is not."""

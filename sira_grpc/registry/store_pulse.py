@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sira_grpc.clock import Clock
-from sira_grpc.registry.lease_time import LeaseTime
 from sira_grpc.registry.view import RegistryView
 
 RETURN_SECONDS = 5.0
@@ -20,14 +21,15 @@ class StorePulse:
     A store that only this member is on needs none of that: what it has adopted is renewed without a write.
 
     Args:
+        lose: takes seconds off the time of leases.
         quiet: seconds without anything new after which a shared store has stalled; more than members leave between
             two heartbeats. None for a store that is not shared.
     """
 
-    def __init__(self, view: RegistryView, clock: Clock, time: LeaseTime, *, quiet: float | None) -> None:
+    def __init__(self, view: RegistryView, clock: Clock, lose: Callable[[float], None], *, quiet: float | None) -> None:
         self._view = view
         self._clock = clock
-        self._time = time
+        self._lose = lose
         self._quiet = quiet
         self._looked_at = 0  # revision
         self._heard_at = clock.monotonic()
@@ -39,14 +41,14 @@ class StorePulse:
         now = self._clock.monotonic()
         silence, self._heard_at = now - self._heard_at, now
         if self._quiet is not None and silence > self._quiet:
-            self._time.lose(silence + min(silence, RETURN_SECONDS))
+            self._lose(silence + min(silence, RETURN_SECONDS))
             self._stall = silence
 
     def slept(self, seconds: float) -> None:
         """Notes that this member has heard nobody for a while, as it was stopped: that time does not count."""
         now = self._clock.monotonic()
         told_already = self._stall if self._heard_at >= now - seconds else 0.0  # the view was quicker
-        self._time.lose(max(0.0, seconds - told_already))
+        self._lose(max(0.0, seconds - told_already))
         self._heard_at, self._stall = max(self._heard_at, now), 0.0
 
     def felt(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from asyncio import Event, Future
 from dataclasses import dataclass
+from math import inf
 
 from sira.registry.v1.lease_pb2 import LeaseState
 
@@ -31,7 +32,7 @@ class Tenure:
     writers: int = 0  # registrations under way
     written: Event | None = None  # set by the last of them, for whoever waits to remove the lease
     closing: bool = False  # it is being removed: nobody may use it any more
-    queued: bool = False  # it has its place in the heap: one at most, however often its stream is lost
+    queued_at: float = inf  # its place in the heap: one that counts, however often its stream is lost
 
     def end_hold(self, *, moved: bool = False) -> None:
         """Tells the stream that holds it, if there is one, that it does no more."""

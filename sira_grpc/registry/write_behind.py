@@ -50,7 +50,7 @@ class WriteBehind:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def flush(self) -> bool:
-        """Writes what is marked; False if the store cannot, or others come in between eight times, and it stays marked."""
+        """Writes what is marked; False if the store cannot, or others came in between eight times: it stays marked."""
         async with self._writing:
             self._contended = 0
             while self._marked:

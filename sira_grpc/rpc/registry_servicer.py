@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 
 from sira.registry.v1 import registry_service_pb2 as pb
 from sira.registry.v1 import registry_service_pb2_grpc as stubs
@@ -124,7 +125,8 @@ class RegistryServicer(stubs.RegistryServiceServicer):
 
     async def ReportHealth(self, request: pb.ReportHealthRequest, context: Context) -> pb.ReportHealthResponse:
         """See the proto."""
-        self._registry.health_reports.report(request.lease_key, request.reports)
+        reports = self._registry.health_reports
+        await self._registry.commits.sure(lambda: reports.report(request.lease_key, request.reports))
         return pb.ReportHealthResponse()
 
     async def ReportLoad(
@@ -132,10 +134,11 @@ class RegistryServicer(stubs.RegistryServiceServicer):
     ) -> pb.ReportLoadResponse:
         """See the proto."""
         reporter = None
+        sure = self._registry.commits.sure
         async for request in request_iterator:
             if reporter is None:
-                reporter = self._registry.load_reporter(request.lease_key)
-            reporter.report(request.loads)
+                reporter = await sure(partial(self._registry.load_reporter, request.lease_key))
+            await sure(partial(reporter.report, request.loads))
         return pb.ReportLoadResponse(accepted=reporter.accepted if reporter else 0)
 
     async def Drain(self, request: pb.DrainRequest, context: Context) -> pb.DrainResponse:

@@ -5,7 +5,8 @@ The model of the state is etcd's. It is shaped so that an embedded database and 
 - Keys are 1 to 8 segments of `[A-Za-z0-9_-]{1,64}` joined by `/`, so that a segment can be a subject token.
 - Every commit has one revision, larger than that of every commit before it; revisions may skip numbers. Each entry has
   a revision too, which is at most that of the commit that wrote it and larger than that of every earlier commit: an
-  engine may number the keys of a commit one by one.
+  engine may number the keys of a commit one by one. What the last Put of a commit leaves has the commit's revision, if
+  no Delete follows it.
 - A commit is applied whole or not at all, and is seen by a watch whole.
 - A snapshot is at least as new as its revision. An engine may let it hold entries that are newer still: whoever feeds
   a view from a snapshot and then a watch ignores a change whose revision is not above what it has for that key.

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+from grpc import aio
 from sira.registry.v1.resolver_service_pb2 import WatchRequest
 from sira.registry.v1.resolver_service_pb2_grpc import ResolverServiceStub
 from sira_client import Registration, RegistrationState, connect_insecure
@@ -44,7 +45,7 @@ async def run(report: Report, folder: Path) -> None:
     report.add("member killed: live endpoints evicted", len(evicted), "endpoints", at_most=0)
     report.add("member killed: records lost", going.lost, "records", durability=DURABILITY, at_most=0)
     report.add("member killed: records duplicated", going.duplicated, "records", at_most=0)
-    report.add("member killed: exceptions of the producer and the consumer", len(going.exceptions), "")
+    report.add("member killed: exceptions, of writes that were under way", len(going.exceptions), "")
     for error in going.exceptions:
         report.say(f"  {error!r}")
 
@@ -75,7 +76,7 @@ async def _kill(stage: Stage, number: int, held: list[Registration], going: Traf
 
 
 async def _note_deleted(call: Any, evicted: set[str]) -> None:
-    async for response in call:
+    while (response := await call.read()) is not aio.EOF:
         evicted.update(response.changes.deleted)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,13 +12,15 @@ from typing import Any
 
 from sira.cluster.v1.cluster_service_pb2 import GetClusterRequest, GetClusterResponse
 from sira.cluster.v1.cluster_service_pb2_grpc import ClusterServiceStub
-from sira.cluster.v1.member_pb2 import Cluster
 
 from bench.load import channels
 from bench.processes import Server, launch
 from sira_grpc.nats_servers import NatsCluster, free_ports
 
 DURABILITY = "3 replicas, fsync on two of them before the ack"
+PATIENCE_SECONDS = 20
+BEAT_SECONDS = 0.3
+"""How often members tell what they serve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +43,15 @@ class Stage:
         return [member.address for member in self.members]
 
     async def owner(self) -> Server:
-        """Returns the member that serves the bus of the namespace that has topics, of which there is one."""
-        members = (await self.look()).members
-        (serving,) = [member for member in members if member.bus_namespaces]
-        return next(member for member in self.members if member.address in serving.addresses)
+        """Returns the member that serves the bus of the only namespace with topics, once that is known."""
+        async with channels(self.members[0].address, 1) as (channel,), asyncio.timeout(PATIENCE_SECONDS):
+            stub: Any = ClusterServiceStub(channel)
+            while True:
+                response: GetClusterResponse = await stub.GetCluster(GetClusterRequest())
+                serving = [member for member in response.cluster.members if member.bus_namespaces]
+                if len(serving) == 1:
+                    return next(each for each in self.members if each.address in serving[0].addresses)
+                await asyncio.sleep(BEAT_SECONDS)
 
     async def again(self, number: int) -> None:
         """Starts a member that has ended again, where it was."""
@@ -54,13 +62,6 @@ class Stage:
         """Ends the members."""
         for member in self.members:
             await member.stop()
-
-    async def look(self) -> Cluster:
-        """Returns the cluster as one of the members sees it."""
-        async with channels(self.members[0].address, 1) as (channel,):
-            stub: Any = ClusterServiceStub(channel)
-            answer: GetClusterResponse = await stub.GetCluster(GetClusterRequest())
-        return answer.cluster
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from typing import Any
 
 from sira.registry.v1.registry_service_pb2 import CreateServiceRequest, UpdateServiceRequest
 from sira.registry.v1.service_pb2 import Service
-from sira_client import Client
+from sira_client import Client, SiraError
 from sira_client.bus import Ack
 
 from bench.bus import messages
@@ -132,8 +132,12 @@ class Traffic:
             count += 1
             request = UpdateServiceRequest(service=Service(name=SERVICE, description=str(count)))
             request.update_mask.paths.append("description")
-            await self._client.registry.UpdateService(request)
-            self._succeeded("writing")
+            try:
+                await self._client.registry.UpdateService(request)
+            except SiraError as error:
+                self.exceptions.append(error)
+            else:
+                self._succeeded("writing")
             await asyncio.sleep(PAUSE_SECONDS)
 
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from grpc import aio
 from sira.registry.v1 import registry_service_pb2 as registry
 from sira.registry.v1.resolver_service_pb2 import WatchRequest
 from sira.registry.v1.resolver_service_pb2_grpc import ResolverServiceStub
@@ -53,7 +54,7 @@ async def _measure(writing: Any, watching: Any) -> list[float]:
     )
 
     async def read() -> None:
-        async for response in call:
+        while (response := await call.read()) is not aio.EOF:
             for endpoint in response.changes.upserted:
                 await seen.put((endpoint.name, time.perf_counter()))
 

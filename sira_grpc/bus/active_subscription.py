@@ -241,7 +241,7 @@ class ActiveSubscription:
         self.wake()
 
     async def _open_source(self, topic: TopicEntry, number: int) -> tuple[Source, int]:
-        partition = (await self._partitions.get(topic, number)).partition
+        partition = (await self._partitions.get(topic, number, patient=False)).partition
         source = Source(partition, self.entry.uid, self._settings, self._clock, self._rng)
         async with self._turns:
             known = await source.open(self.entry.starts.get((topic.uid, number), 0), self.dead_letters.next)

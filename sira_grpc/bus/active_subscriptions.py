@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 
 from sira_grpc.bus import names
 from sira_grpc.bus.active_subscription import ActiveSubscription
 from sira_grpc.bus.dead_letters import DeadLetters
 from sira_grpc.bus.metrics import BusMetrics
 from sira_grpc.bus.partitions import Partitions
-from sira_grpc.bus.tenure import FencedLogs, Tenure
+from sira_grpc.bus.tenure import FencedLogs, Tenures
 from sira_grpc.bus.view import BusView, SubscriptionEntry, TopicEntry
 from sira_grpc.clock import Clock
 from sira_grpc.errors import NotOwner, SiraError, SubscriptionNotFound
@@ -29,7 +29,7 @@ class ActiveSubscriptions:
         view, partitions: what they read.
         clock, rng: see Source.
         metrics: counts.
-        tenure: returns the tenure of a namespace, or raises NotOwner.
+        tenure: see Tenures.
 
     Attributes:
         failed: the task of one of them has ended, which must not be.
@@ -43,7 +43,7 @@ class ActiveSubscriptions:
         clock: Clock,
         rng: random.Random,
         metrics: BusMetrics,
-        tenure: Callable[[str], Awaitable[Tenure]],
+        tenure: Tenures,
     ) -> None:
         self.failed = asyncio.Event()
         self._tenure = tenure

@@ -189,7 +189,8 @@ class Bus:
             return await self.remote.publish(topic, partition, incoming)
         entry = self.view.topic(topic)
         number = self.publishing.next_partition(entry) if partition is None else partition
-        return await (await self.partitions.get(entry, number)).appender.publish(incoming)
+        place = await self.partitions.get(entry, number, patient=False)
+        return await place.appender.publish(incoming)
 
     async def _partitions_of(self, topic: TopicEntry) -> Sequence[Partition]:
         return [opened.partition for opened in await self.partitions.all_of(topic)]

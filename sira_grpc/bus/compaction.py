@@ -55,8 +55,12 @@ async def discard_orphan(partition: Partition) -> None:
 
 
 async def _empty(partition: Partition, log: str) -> int:
-    """Forgets what a log holds, and returns the number that its next frame gets."""
+    """Forgets what a log holds, and returns the number that its next frame gets.
+
+    What it holds is not a successor's: there was none when that was looked at.
+    """
     held = await partition.logs.range(log)
+    await partition.confirm()
     if held.first < held.next:
         await partition.logs.trim(log, held.next)
     return held.next

@@ -14,6 +14,7 @@ from sira_grpc.bus.log_reading import read_frames
 from sira_grpc.bus.producers import Producers
 from sira_grpc.bus.record_ids import RecordIds
 from sira_grpc.bus.segment import Segment
+from sira_grpc.errors import StoreUnavailable
 from sira_grpc.store.api import Frame, LogStore
 
 IDS_A_MARK = 100_000
@@ -53,16 +54,19 @@ class Marks:
         """Fills the producers and the ids, and returns the last mark; an empty one if there is none.
 
         If one is damaged, none counts: all frames are to be read.
+
+        Raises:
+            StoreUnavailable: it cannot be read, or the member that had the partition before is writing others.
         """
         held = await self._logs.range(self._name)
         self._next = held.next
-        good = held.first
+        good, damaged = held.first, False
         last = PartitionMark()
-        # Whoever had the partition before may trim until it notices: what is left out then is of no use to anybody.
         async with aclosing(read_frames(self._logs, self._name, held.first, held.next)) as frames:
             async for number, frame in frames:
                 mark = _opened(frame)
                 if mark is None:
+                    damaged = True
                     break
                 good = number + 1
                 self._ids.load(mark.ids, mark.id_offsets, mark.id_times_ns)
@@ -72,7 +76,9 @@ class Marks:
                 else:
                     self._last_number = number
                 last = mark
-        if good < held.next:
+        if good < held.next and not damaged:
+            raise StoreUnavailable(f"{self._name} is being changed by another member", retry_after=0.1)
+        if damaged:
             log.error("%s: a mark is damaged; all frames are read", self._name)
             return PartitionMark()
         self._producers.load(last.producers)

@@ -107,17 +107,14 @@ class Ownership:
         if not self.owned(namespace):
             raise elsewhere(namespace, "another member serves it")
 
-    async def tenure(self, namespace: str) -> Tenure:
-        """Returns the tenure of a namespace, which it takes if it has not.
-
-        Raises:
-            NotOwner: it is another member's.
-            StoreUnavailable: it cannot be taken now.
-        """
+    async def tenure(self, namespace: str, *, patient: bool = True) -> Tenure:
+        """See Tenures."""
         found = self._tenures.get(namespace)
         if found is not None:
             return found
         self.check(namespace)
+        if not patient and namespace in self._ending:
+            raise elsewhere(namespace, "it is being handed over")
         task = self._beginning.get(namespace)
         if task is None:
             task = self._beginning[namespace] = _task(self._begin(namespace), f"bus take {namespace}")

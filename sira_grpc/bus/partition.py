@@ -52,6 +52,7 @@ class Partition:
         compacting: held by whoever makes another `compacted`.
         appended_to: since it was opened: nobody else can have done so.
         closed: nothing must be written to its logs any more.
+        confirm: raises NotOwner unless its namespace is still this member's, as the store says.
         mark: has it noted what is known of producers and ids, or logs why not.
     """
 
@@ -86,6 +87,7 @@ class Partition:
         self.compacting = asyncio.Lock()
         self.appended_to = False
         self.closed = False
+        self.confirm: Callable[[], Awaitable[None]] = _alone
         self.mark: Callable[[], Awaitable[None]] = self._mark
         self._recent = RecentFrames(budget)
 
@@ -232,6 +234,10 @@ class Partition:
         """Returns once nobody trims or compacts it. To be called when it is closed."""
         async with self.compacting, self.trimming:
             return
+
+
+async def _alone() -> None:
+    """Nobody else can have it."""
 
 
 async def _read_from(segment: Segment, offset: int) -> list[Held]:

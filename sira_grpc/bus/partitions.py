@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 
 from sira_grpc.bus import names
@@ -15,12 +15,12 @@ from sira_grpc.bus.partition import Partition
 from sira_grpc.bus.recent import RecentBudget
 from sira_grpc.bus.retention import retain
 from sira_grpc.bus.scheduled import Scheduled
-from sira_grpc.bus.tenure import FencedLogs, FencedRecords, Tenure
+from sira_grpc.bus.tenure import FencedLogs, FencedRecords, Tenure, Tenures
 from sira_grpc.bus.view import BusView, TopicEntry
 from sira_grpc.clock import Clock
 from sira_grpc.config import BusConfig
 from sira_grpc.errors import FieldViolation, InvalidField, NotOwner, TopicNotFound
-from sira_grpc.store.api import Store
+from sira_grpc.store.api import LogStore, Store
 
 OPENED_AT_ONCE = 32
 """Partitions: each takes a few requests to the store."""
@@ -55,7 +55,7 @@ class Partitions:
         config: memory_bytes and cache_bytes are used.
         clock: dates frames.
         metrics: counts.
-        tenure: returns the tenure of a namespace, or raises NotOwner.
+        tenure: see Tenures.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Partitions:
         config: BusConfig,
         clock: Clock,
         metrics: BusMetrics,
-        tenure: Callable[[str], Awaitable[Tenure]],
+        tenure: Tenures,
     ) -> None:
         self._store = store
         self._tenure = tenure
@@ -87,8 +87,17 @@ class Partitions:
         """Returns those that are open."""
         return tuple(self._open.values())
 
-    async def get(self, topic: TopicEntry, number: int) -> OpenPartition:
+    def logs(self, topic: TopicEntry) -> LogStore:
+        """Returns where the logs of a topic are, without a fence."""
+        return self._memory if topic.settings.in_memory else self._store
+
+    async def get(self, topic: TopicEntry, number: int, *, patient: bool = True) -> OpenPartition:
         """Returns a partition of a topic, open.
+
+        Args:
+            topic: of which.
+            number: of the partition.
+            patient: see Tenures.
 
         Raises:
             InvalidField: the topic has no such partition.
@@ -103,6 +112,8 @@ class Partitions:
         if number >= topic.settings.partitions:
             rule = f"must be below {topic.settings.partitions}, the number of partitions"
             raise InvalidField([FieldViolation("partition", rule)])
+        if not patient:
+            await self._tenure(names.namespace_of(topic.name), patient=False)
         task = self._opening.get(key)
         if task is None:
             task = self._opening[key] = asyncio.create_task(self._open_one(topic, number), name=f"bus open {key}")
@@ -121,9 +132,11 @@ class Partitions:
     async def _open_for(self, tenure: Tenure, topic: TopicEntry, number: int) -> OpenPartition:
         if topic.settings.in_memory:
             self._in_memory[topic.uid] = tenure.namespace
-        logs = FencedLogs(self._memory if topic.settings.in_memory else self._store, tenure)
+        logs = FencedLogs(self.logs(topic), tenure)
         partition = Partition(logs, names.short(topic.name), topic.uid, number, topic.settings, self._budget)
-        await partition.open(await load_compaction(FencedRecords(self._store, tenure), topic.uid, number))
+        records = FencedRecords(self._store, tenure)
+        partition.confirm = records.confirm
+        await partition.open(await load_compaction(records, topic.uid, number))
         await retain(partition, self._clock.time_ns())  # before anybody reads what is too old
         scheduled = Scheduled(partition, self._clock)
         appender = Appender(partition, scheduled, self._clock, self._metrics)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from itertools import count
 
 from sira.bus.v1.subscription_service_pb2 import OpenSubscription, SubscribeRequest
@@ -16,10 +16,10 @@ from sira_grpc.bus.namespaces import Namespaces
 from sira_grpc.bus.partitions import Partitions
 from sira_grpc.bus.session import Session
 from sira_grpc.bus.tail import Tail
-from sira_grpc.bus.tenure import Tenure
+from sira_grpc.bus.tenure import Tenures
 from sira_grpc.bus.view import BusView, TopicEntry
 from sira_grpc.clock import Clock
-from sira_grpc.errors import FieldViolation, InvalidField, NotOwner, SiraError
+from sira_grpc.errors import FieldViolation, InvalidField, NamespaceNotFound, NotOwner, SiraError
 
 
 class Subscribing:
@@ -31,7 +31,7 @@ class Subscribing:
         active: the subscriptions at work.
         clock: for deadlines.
         metrics: counts.
-        tenure: returns the tenure of a namespace, or raises NotOwner.
+        tenure: see Tenures.
 
     Attributes:
         stopping: the kernel is: what ends a stream now is not the consumer.
@@ -45,7 +45,7 @@ class Subscribing:
         active: ActiveSubscriptions,
         clock: Clock,
         metrics: BusMetrics,
-        tenure: Callable[[str], Awaitable[Tenure]],
+        tenure: Tenures,
     ) -> None:
         self.stopping = False
         self._tenure = tenure
@@ -103,7 +103,12 @@ class Subscribing:
     async def _serve_subscription(
         self, opening: OpenSubscription, requests: AsyncIterator[SubscribeRequest], name: str
     ) -> AsyncGenerator[bytes, None]:
-        await self._tenure(names.namespace_in(opening.subscription))
+        namespace = names.namespace_in(opening.subscription)
+        try:
+            self._namespaces.namespace(namespace)
+        except NamespaceNotFound:  # unless it has just come: nobody is to become the owner of any name that is sent
+            self._view.subscription(opening.subscription)
+        await self._tenure(namespace)
         active = await self._active.get(self._view.subscription(opening.subscription))
         consumer = Consumer(next(self._numbers), name, active.wake)
         session = Session(active, consumer, self._clock)

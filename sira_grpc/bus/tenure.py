@@ -8,7 +8,7 @@ with that its tenure is over. It may open the namespace anew, and then knows.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from sira_grpc.errors import Conflict, NotOwner, StoreUnavailable
@@ -74,6 +74,22 @@ class Tenure:
         """Ends it if a write has failed that may have been done, or may be yet: what is known here may be wrong."""
         if self.shared and error.metadata.get("outcome") != "none":
             self.end("what has become of a write is not known; it is opened anew")
+
+
+class Tenures(Protocol):
+    """The tenures of the namespaces that this member serves."""
+
+    def __call__(self, namespace: str, *, patient: bool = True) -> Awaitable[Tenure]:
+        """Returns the tenure of a namespace, which is taken if it is not.
+
+        Args:
+            namespace: its name.
+            patient: wait until an earlier tenure has been wound up. Whoever that waits for must not be.
+
+        Raises:
+            NotOwner: it is another member's.
+            StoreUnavailable: it cannot be taken now.
+        """
 
 
 class FencedLogs:
@@ -160,10 +176,24 @@ class FencedRecords:
         Raises:
             NotOwner: the tenure is over, maybe because of this. Nothing was changed.
         """
+        guard = self._tenure.guard
+        return await self._commit(ops if guard is None else [*ops, guard])
+
+    async def confirm(self) -> None:
+        """Asks the store whether the namespace is still this member's.
+
+        Raises:
+            NotOwner: it is not.
+            StoreUnavailable: it cannot be asked now.
+        """
+        if self._tenure.guard is not None:
+            await self._commit([self._tenure.guard])
+
+    async def _commit(self, ops: Sequence[Op]) -> int:
         self._tenure.check()
         guard = self._tenure.guard
         try:
-            return await self._store.commit(ops if guard is None else [*ops, guard])
+            return await self._store.commit(ops)
         except Conflict as conflict:
             if guard is None or conflict.metadata.get("key") != guard.key:
                 raise

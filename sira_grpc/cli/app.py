@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import typer
 
-from sira_grpc.cli import bus, cluster, context, endpoints, identity, join_tokens, leases, namespaces, services, tls
+from sira_grpc.cli import bus, cluster, context, endpoints, identity, join_tokens, leases, lock, namespaces, services, tls
 from sira_grpc.cli.commands import Addr, ContextName, GlobalOptions, Output, Timeout
 from sira_grpc.cli.dev import dev
 from sira_grpc.cli.doctor import doctor
 from sira_grpc.cli.drain import drain
 from sira_grpc.cli.events import events
+from sira_grpc.cli.lock import election
 from sira_grpc.cli.register import register
 from sira_grpc.cli.resolve import resolve
 from sira_grpc.cli.status import status
@@ -39,7 +40,7 @@ def options(
 
 
 RUN, USE, LOOK, WHO = "Run a kernel", "Use the registry", "Look after the registry", "Identities and certificates"
-SEND = "Send messages"
+SEND, AGREE = "Send messages", "Agree on who does what"
 for function, panel in ((dev, RUN), (up, RUN), (status, RUN)):
     app.command(rich_help_panel=panel)(function)
 app.add_typer(cluster.app, name="cluster", rich_help_panel=RUN)
@@ -50,6 +51,8 @@ for noun, module in (("namespaces", namespaces), ("services", services), ("endpo
 for function in (drain, events):
     app.command(rich_help_panel=LOOK)(function)
 app.add_typer(bus.app, name="bus", rich_help_panel=SEND)
+for noun, group in (("lock", lock.app), ("election", election.app)):
+    app.add_typer(group, name=noun, rich_help_panel=AGREE)
 for noun, group in (("identity", identity.app), ("token", join_tokens.app), ("tls", tls.app)):
     app.add_typer(group, name=noun, rich_help_panel=WHO)
 app.command(rich_help_panel=WHO)(doctor)

@@ -38,6 +38,16 @@ def subscription_name(name: str, namespace: str) -> str:
     return name if name.startswith(FULL) else f"namespaces/{namespace}/subscriptions/{name}"
 
 
+def lock_name(name: str, namespace: str) -> str:
+    """`migrate` is `namespaces/{namespace}/locks/migrate`."""
+    return name if name.startswith(FULL) else f"namespaces/{namespace}/locks/{name}"
+
+
+def election_name(name: str, namespace: str) -> str:
+    """`primary` is `namespaces/{namespace}/elections/primary`."""
+    return name if name.startswith(FULL) else f"namespaces/{namespace}/elections/{name}"
+
+
 def own(name: str) -> str:
     """The last part of a resource name: the topic `orders.eu.created` without its namespace."""
     return name.rpartition("/")[2]

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from sira.bus.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
     from sira.bus.v1.topic_service_pb2_grpc import TopicServiceStub
     from sira.cluster.v1.cluster_service_pb2_grpc import ClusterServiceStub
+    from sira.cluster.v1.election_service_pb2_grpc import ElectionServiceStub
+    from sira.cluster.v1.lock_service_pb2_grpc import LockServiceStub
     from sira.identity.v1.authority_service_pb2_grpc import AuthorityServiceStub
     from sira.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
     from sira.kernel.v1.kernel_service_pb2_grpc import KernelServiceStub
@@ -159,6 +161,20 @@ class Session:
         from sira.bus.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
 
         return DeadLetterServiceStub(self.channel)
+
+    @property
+    def locks(self) -> LockServiceStub:
+        """Locks and semaphores."""
+        from sira.cluster.v1.lock_service_pb2_grpc import LockServiceStub
+
+        return LockServiceStub(self.channel)
+
+    @property
+    def elections(self) -> ElectionServiceStub:
+        """Who leads."""
+        from sira.cluster.v1.election_service_pb2_grpc import ElectionServiceStub
+
+        return ElectionServiceStub(self.channel)
 
     @functools.cached_property
     def trust_domain(self) -> str:

@@ -7,17 +7,14 @@ import asyncio
 from sira_grpc.clock import Clock
 from sira_grpc.cluster.lock_view import LockView
 from sira_grpc.errors import StoreUnavailable
-from sira_grpc.store.api import ABSENT, Check, Store
+from sira_grpc.store.api import Store
 
 FRESH_SECONDS = 0.5
 """How old what is known may be when a holder is told that it still has what it had.
 
-Others take a member for dead, and adopt its claims for one TTL, no sooner than cluster.member_timeout less
-cluster.heartbeat_interval after its last sign of life: this must be less. So a member that was stopped, or cut off from
-the store, never tells a holder `alive` for longer than the claim is kept."""
+A claim that is moved to another member is kept for so much longer there than its TTL. So a member that was stopped or
+cut off from the store, or is taken for dead and is not, tells no holder `alive` for longer than the claim is kept."""
 ATTEMPTS = 3
-_NOBODY = "locks-contact"
-"""A key that is never written."""
 
 
 class StoreContact:
@@ -36,10 +33,7 @@ class StoreContact:
         Raises:
             StoreUnavailable: that cannot be told.
         """
-        revision = self._store.revision
-        if self._store.shared:
-            revision = max(revision, await self._store.commit([Check(_NOBODY, ABSENT)]))
-        await self._view.caught_up(revision)
+        await self._view.caught_up(await self._store.sync())
 
     async def fresh(self) -> None:
         """Returns once what the view shows is at most FRESH_SECONDS old. Many who ask are one who asks.

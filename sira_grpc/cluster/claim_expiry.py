@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from sira_grpc.cluster.claim_keeper import ClaimKeeper
 from sira_grpc.cluster.claim_table import ClaimTable
@@ -40,11 +42,26 @@ class ClaimExpiry:
         due: defaultdict[str, list[str]] = defaultdict(list)
         for lock, claim in self._table.due():
             due[lock].append(claim)
-        waiting = list(due.items())
-        for start in range(0, len(waiting), AT_ONCE):
-            async with asyncio.TaskGroup() as group:
-                for lock, ids in waiting[start : start + AT_ONCE]:
-                    group.create_task(self._expire(lock, ids))
+        await self._each([self._adopt(lock) for lock in {lock for lock, _ in self._table.orphans()}])
+        await self._each([self._expire(lock, ids) for lock, ids in due.items()])
+
+    async def _each(self, works: Sequence[Coroutine[Any, Any, None]]) -> None:
+        """Does what is to be done, some of it at the same time."""
+        turns = asyncio.Semaphore(AT_ONCE)
+
+        async def in_turn(work: Coroutine[Any, Any, None]) -> None:
+            async with turns:
+                await work
+
+        async with asyncio.TaskGroup() as group:
+            for work in works:
+                group.create_task(in_turn(work))
+
+    async def _adopt(self, lock: str) -> None:
+        try:
+            await self._keeper.adopt(lock)
+        except (StoreUnavailable, Conflict) as error:
+            log.warning("claims on %s, whose member is gone, are not taken up yet: %s", lock, error)
 
     async def _expire(self, lock: str, ids: list[str]) -> None:
         try:

@@ -163,7 +163,7 @@ class ClaimKeeper:
                 if entry is None or key.id not in entry.claims:
                     raise lost(key)
                 mine = entry.claims[key.id].member == self._table.member
-                return entry.record if mine else claims.move(entry.record, key.id, self._table.member)
+                return entry.record if mine else claims.move(entry.record, {key.id}, self._table.member)
 
             await self._writer.run(key.lock, plan)
             self.find(key)
@@ -211,6 +211,21 @@ class ClaimKeeper:
 
         await self._writer.run(key.lock, plan)
         return granted
+
+    async def adopt(self, lock: str) -> None:
+        """Moves the claims on a lock that are orphans to this member: their TTLs begin then.
+
+        Raises:
+            Conflict, StoreUnavailable: they are where they were.
+        """
+
+        def plan(entry: LockEntry | None) -> LockRecord | None:
+            if entry is None:
+                return None
+            orphans = {claim.id for claim in entry.claims.values() if self._table.is_orphan(claim)}
+            return claims.move(entry.record, orphans, self._table.member) if orphans else entry.record
+
+        await self._writer.write(lock, plan)
 
     async def expire(self, lock: str, ids: Sequence[str]) -> None:
         """Ends claims that have run out and were not heard of until the store has it.

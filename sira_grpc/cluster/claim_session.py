@@ -101,7 +101,7 @@ class ClaimSession(Generic[R]):
         self._later = later
         self._told = False
         self._owed = True  # an answer: to the first request, and then to each that renews
-        self._retry_at = 0.0
+        self._retry_at: float | None = None  # when the store is to be asked again, as it could not tell
         self._until: float | None = None
 
     async def events(self) -> AsyncGenerator[Event, None]:
@@ -174,13 +174,14 @@ class ClaimSession(Generic[R]):
         Raises: as _find(); LockHeld: it was waited for long enough.
         """
         entry, claim = self._find(hold)
-        if self._waited_enough(claim):
+        if self._waited_enough(claim) and not self._owed:
             await self._give_up(entry)
             return None
         news = claim.token and not self._told
         now = asyncio.get_running_loop().time()
-        if not (news or self._owed) or now < self._retry_at:
+        if not (news or self._owed) or (self._retry_at is not None and now < self._retry_at):
             return None
+        self._retry_at = None
         try:
             async with asyncio.timeout(ASKING_SECONDS):
                 await self._parts.contact.fresh()
@@ -190,7 +191,7 @@ class ClaimSession(Generic[R]):
         entry, claim = self._find(hold)  # now it is known to be so
         self._owed = False
         if claim.token and not self._told:
-            self._told = True
+            self._told, self._until = True, None
             return Granted(str(self._key), claim.token, claim.ttl)
         return self._state(entry, claim)
 
@@ -204,9 +205,8 @@ class ClaimSession(Generic[R]):
 
     def _patience(self) -> float | None:
         """Returns the seconds until there may be something to tell, if nothing happens before; None for ever."""
-        now = asyncio.get_running_loop().time()
-        times = [at for at in (self._retry_at, self._until) if at is not None and at > now]
-        return min(times) - now if times else None
+        times = [at for at in (self._retry_at, self._until) if at is not None]
+        return max(0.0, min(times) - asyncio.get_running_loop().time()) if times else None
 
 
 async def _drop(reading: asyncio.Future[Any]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sira.cluster.internal.v1.lock_record_pb2 import LockClaim
 
 from sira_grpc.cluster import lock_names
+from sira_grpc.cluster.claim_contact import FRESH_SECONDS
 from sira_grpc.cluster.claim_time import ClaimTime
 from sira_grpc.cluster.lock_view import LockView
 from sira_grpc.placement import Placement
@@ -51,9 +52,12 @@ class Tenure:
 class ClaimTable:
     """The tenure of each claim that is at this member, or at one that is gone and whose claims fall to this one.
 
-    A tenure begins with one TTL when the view shows the claim: so what was held before a restart, or at a member that
-    is gone, has that long to come back. Deadlines are in a heap that renewals do not touch: a claim that is found to
-    have been renewed when its old deadline comes up goes back with its new one.
+    A tenure begins with one TTL when the view shows the claim at this member. A claim of a member that is gone is an
+    orphan first: it is to be moved here, in the store, before its TTL begins, and it can expire. For a member may be
+    taken for dead that is not: it sees by the move that it must not tell the holder `alive` any more.
+
+    Deadlines are in a heap that renewals do not touch: a claim that is found to have been renewed when its old deadline
+    comes up goes back with its new one.
     """
 
     def __init__(self, view: LockView, placement: Placement, time: ClaimTime) -> None:
@@ -63,6 +67,7 @@ class ClaimTable:
         self.member = placement.member
         self._tenures: dict[str, Tenure] = {}
         self._heap: list[tuple[float, str]] = []
+        self._orphans: dict[str, str] = {}
         view.hooks.claim_written.append(self._written)
         view.hooks.claim_gone.append(self._forget)
 
@@ -79,12 +84,17 @@ class ClaimTable:
         tenure = self._tenures.get(claim.id)
         if not self._is_ours(lock, claim.member):
             self._forget(claim.id)
-        elif tenure is None:
+            return
+        if tenure is None:
             tenure = self._tenures[claim.id] = Tenure(lock, claim.member, seconds(claim.ttl), 0.0)
             self._renew(claim.id, tenure)
         elif tenure.member != claim.member:
             tenure.member = claim.member
-            self._renew(claim.id, tenure)
+            self._renew(claim.id, tenure, grace=FRESH_SECONDS)  # so long it may have been told `alive` elsewhere
+        if claim.member == self.member:
+            self._orphans.pop(claim.id, None)
+        else:
+            self._orphans[claim.id] = lock
 
     def _is_ours(self, lock: str, member: str) -> bool:
         if member == self.member:
@@ -95,12 +105,13 @@ class ClaimTable:
         tenure = self._tenures.pop(claim, None)
         if tenure is not None:
             _end_hold(tenure)
+        self._orphans.pop(claim, None)
         if len(self._heap) > 2 * len(self._tenures) + STALE_ENTRIES:
             self._heap = [item for item in self._heap if item[1] in self._tenures]
             heapq.heapify(self._heap)
 
-    def _renew(self, claim: str, tenure: Tenure) -> None:
-        tenure.deadline = self._time.now() + tenure.ttl
+    def _renew(self, claim: str, tenure: Tenure, *, grace: float = 0.0) -> None:
+        tenure.deadline = self._time.now() + tenure.ttl + grace
         self._queue(claim, tenure, tenure.deadline)
 
     def _queue(self, claim: str, tenure: Tenure, at: float) -> None:
@@ -128,6 +139,14 @@ class ClaimTable:
         """Puts off the deadline of a claim of this table."""
         self._renew(claim, self._tenures[claim])
 
+    def orphans(self) -> list[tuple[str, str]]:
+        """Returns locks and claims of members that are gone, which are to be moved here."""
+        return [(lock, claim) for claim, lock in self._orphans.items()]
+
+    def is_orphan(self, claim: LockClaim) -> bool:
+        """Whether a claim, as the view shows it now, is one of them."""
+        return claim.id in self._orphans and self._tenures[claim.id].member == claim.member
+
     def is_closing(self, claim: str) -> bool:
         """Whether a claim is just being removed."""
         tenure = self._tenures.get(claim)
@@ -136,7 +155,7 @@ class ClaimTable:
     def close_if_due(self, claim: str) -> bool:
         """Begins the removal of a claim that has run out; False if it has come to life again."""
         tenure = self._tenures.get(claim)
-        if tenure is None or _is_kept(tenure) or tenure.deadline > self._time.now():
+        if tenure is None or self._is_kept(claim, tenure) or tenure.deadline > self._time.now():
             return False
         tenure.closing = True
         return True
@@ -165,7 +184,7 @@ class ClaimTable:
             if tenure is None:
                 continue
             tenure.queued = False
-            if _is_kept(tenure):
+            if self._is_kept(claim, tenure):
                 continue
             if tenure.deadline > now:
                 again.append((claim, tenure, tenure.deadline))
@@ -176,9 +195,8 @@ class ClaimTable:
             self._queue(claim, tenure, at)
         return found
 
-
-def _is_kept(tenure: Tenure) -> bool:
-    return tenure.hold is not None and tenure.hold.keeps
+    def _is_kept(self, claim: str, tenure: Tenure) -> bool:
+        return claim in self._orphans or (tenure.hold is not None and tenure.hold.keeps)
 
 
 def _end_hold(tenure: Tenure) -> None:

@@ -55,10 +55,13 @@ def leave(record: LockRecord, gone: Collection[str], now: Timestamp) -> LockReco
     return left if left.holders else None
 
 
-def move(record: LockRecord, claim: str, member: str) -> LockRecord:
-    """Returns a lock one of whose claims is at another member."""
+def move(record: LockRecord, moving: Collection[str], member: str) -> LockRecord:
+    """Returns a lock some of whose claims, by their ids, are at another member."""
     moved = _copy(record)
-    _find(moved, claim).member = member
+    for claims in (moved.holders, moved.waiters):
+        for claim in claims:
+            if claim.id in moving:
+                claim.member = member
     return moved
 
 

@@ -35,7 +35,7 @@ class Elections:
     async def campaign(
         self, requests: AsyncIterator[CampaignRequest], owner: str
     ) -> AsyncGenerator[CampaignResponse, None]:
-        """Stands, or attaches to a campaign, as the first request says, and leads for as long as requests renew it, until they end.
+        """Stands, or attaches to a campaign, as the first request says, and leads for as long as requests renew it.
 
         Raises, from the iteration:
             InvalidField, NamespaceNotFound, LimitExceeded: it does not stand, or what it proclaims is refused.

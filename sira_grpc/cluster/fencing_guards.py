@@ -9,7 +9,7 @@ from sira_grpc.cluster import lock_names
 from sira_grpc.cluster.lock_view import LockEntry, LockView
 from sira_grpc.errors import Conflict, FencingTokenStale, FieldViolation, InvalidField
 from sira_grpc.fencing import MAX_FENCES
-from sira_grpc.store.api import ABSENT, Check, StateStore
+from sira_grpc.store.api import ABSENT, Check, Store
 
 FIELD = "metadata sira-fencing"
 ATTEMPTS = 32
@@ -21,7 +21,7 @@ _FENCE = re.compile(rf"(namespaces/{_ID}/(?:locks|elections)/{_ID})=([1-9][0-9]{
 class Fences:
     """Makes guards of tokens."""
 
-    def __init__(self, view: LockView, store: StateStore) -> None:
+    def __init__(self, view: LockView, store: Store) -> None:
         self._view = view
         self._store = store
 
@@ -48,16 +48,20 @@ class Fences:
 class CallGuard:
     """The tokens of one call, by the keys of their locks. See fencing.Guard."""
 
-    def __init__(self, view: LockView, store: StateStore, tokens: dict[str, int]) -> None:
+    def __init__(self, view: LockView, store: Store, tokens: dict[str, int]) -> None:
         self._view = view
         self._store = store
         self._tokens = tokens
 
     def refuse_stale(self) -> None:
-        """See Guard. A token that this member has not seen may be newer than what it knows: it passes."""
+        """See Guard. Where there are other members, a token may be newer than what this one knows: then it passes."""
         for key, token in self._tokens.items():
             entry = self._view.entries.get(key)
-            if entry is not None and not _holds(entry, token) and token <= entry.record.last_token:
+            if entry is None or token > entry.record.last_token:
+                stale = not self._store.shared
+            else:
+                stale = not _holds(entry, token)
+            if stale:
                 raise _stale(key)
 
     async def checks(self) -> Sequence[Check]:

@@ -17,7 +17,7 @@ from sira_grpc.config import ClusterConfig
 GRACE_TIMEOUTS = 4
 """Timeouts for which silence does not count after a stall, at most.
 
-Measured: after the death of the leader of a NATS cluster, heartbeats of one member went through up to 1.4 s after those
+Measured: after the death of the leader of a NATS cluster, heartbeats of one member went through up to 2.1 s after those
 of another, which is more than a timeout."""
 LIVE = MemberState.MEMBER_STATE_LIVE
 STOPPING = MemberState.MEMBER_STATE_STOPPING
@@ -32,12 +32,14 @@ class _Silence:
         since: when it was last heard, on the monotonic clock; after a stall, from when on its silence counts.
         told: what it has said of itself that others act on.
         beats: this member's own heartbeats that went through since.
+        heard: heartbeats of it that came since the last one of this member's own.
         dead_at: when it was found dead; None while it is not.
     """
 
     since: float
     told: tuple[bool, tuple[str, ...]]
     beats: int = 0
+    heard: int = 0
     dead_at: float | None = None
 
 
@@ -46,9 +48,10 @@ class LiveMembers:
 
     A member is dead once nothing has come of it for `member_timeout`, and for as many own heartbeats as fit into that:
     so where the store is slow for everybody, nobody is. When no own heartbeat was back for `member_timeout`, be it the
-    store's fault or that this process was stopped, the silence of the others says nothing: it counts again after as much
-    time as that lasted, GRACE_TIMEOUTS at most, as connections to a store come back one after another. Where it is so
-    each time, the heartbeats alone are counted. One that is heard again is live again.
+    store's fault or that this process was stopped, the silence of the others says nothing, and all begin anew. Was it
+    the store's, so that nobody else was heard either, silence counts again only after as much time as that lasted,
+    GRACE_TIMEOUTS at most: connections to a store come back one after another. Where it is so each time, the heartbeats
+    alone are counted. One that is heard again is live again.
 
     Args:
         member: id of this member, which is never dead.
@@ -65,6 +68,7 @@ class LiveMembers:
         self._view = view
         self._placement = placement
         self._timeout = config.member_timeout
+        self._interval = config.heartbeat_interval
         self._beats = math.ceil(config.member_timeout / config.heartbeat_interval - 1e-9)
         self._clock = clock
         self._silences: dict[str, _Silence] = {}
@@ -122,11 +126,14 @@ class LiveMembers:
         gap, self._beaten_at = now - self._beaten_at, now
         stalled = gap >= self._timeout
         if stalled and not self._stalled:
+            grace = self._grace(gap)
             for silence in self._silences.values():
-                silence.since, silence.beats = now + min(gap, GRACE_TIMEOUTS * self._timeout), 0
+                silence.since, silence.beats = now + grace, 0
         else:
             for member, silence in self._silences.items():
                 self._judge(member, silence, now)
+        for silence in self._silences.values():
+            silence.heard = 0
         self._stalled = stalled
         self._place()
 
@@ -134,6 +141,12 @@ class LiveMembers:
         """From here on this member takes no work, unless there is nobody else."""
         self._leaving = True
         self._place()
+
+    def _grace(self, gap: float) -> float:
+        """How long silence does not count: the part of a gap between own heartbeats in which nobody was heard."""
+        others = (silence.heard for member, silence in self._silences.items() if member != self._member)
+        silent = gap - max(others, default=0) * self._interval
+        return min(max(0.0, silent), GRACE_TIMEOUTS * self._timeout)
 
     def _judge(self, member: str, silence: _Silence, now: float) -> None:
         silence.beats += 1
@@ -149,6 +162,7 @@ class LiveMembers:
         else:
             # What is heard first after a stall may have been written before it: it does not shorten the grace.
             now.since = max(now.since, before.since)
+        now.heard = before.heard + 1 if before is not None else 1
 
     def _gone(self, member: str) -> None:
         self._silences.pop(member, None)

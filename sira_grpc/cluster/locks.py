@@ -40,7 +40,7 @@ class Locks:
     async def hold(
         self, requests: AsyncIterator[HoldLockRequest], owner: str
     ) -> AsyncGenerator[HoldLockResponse, None]:
-        """Acquires, or attaches to, what the first request says, and holds it for as long as requests renew it, until they end.
+        """Acquires, or attaches to, what the first request says, and holds it for as long as requests renew it.
 
         Raises, from the iteration:
             InvalidField, NamespaceNotFound, LimitExceeded, LockCapacityDiffers, LockHeld: it was not acquired.

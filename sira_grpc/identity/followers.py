@@ -67,6 +67,7 @@ class Followers:
         self._shared = shared
         self._back = clock.monotonic() + RECONNECT_SECONDS if view.rotation is not None else 0.0
         self._idle: set[str] = set()
+        self._left = False
         self._news = asyncio.Event()
         self.outdated: Callable[[], int] = lambda: 0
 
@@ -113,6 +114,7 @@ class Followers:
 
     async def leave(self) -> None:
         """Has nobody wait for this member any more. If that cannot be written, others find out that it is gone."""
+        self._left = True
         if self._shared:
             with suppress(StoreUnavailable, KernelStopping):
                 await self._commits.write([Delete(names.follower_key(self._placement.member))])
@@ -142,6 +144,8 @@ class Followers:
 
     def _telling(self) -> list[Op]:
         """What tells the others, if they do not know it yet."""
+        if self._left:
+            return []
         member, rotation = self._placement.member, self._view.rotation
         stored = self._view.followers.get(member)
         record = FollowerRecord()

@@ -35,6 +35,7 @@ from sira_grpc.store.nats_log import NatsLog
 from sira_grpc.store.nats_mirror import Mirror
 from sira_grpc.store.nats_names import Names
 from sira_grpc.store.nats_options import NatsOptions
+from sira_grpc.store.nats_replicas import NatsReplicas, replicas_of
 from sira_grpc.store.nats_state import NatsState
 from sira_grpc.store.nats_streams import Streams
 from sira_grpc.store.nats_tail import Tail
@@ -56,6 +57,7 @@ async def open_nats(
     history_limit: int = HISTORY_LIMIT,
     history_bytes: int = HISTORY_BYTES,
     ring_bytes: int = RING_BYTES,
+    open_timeout: float = OPEN_SECONDS,
 ) -> NatsStore:
     """Opens the store on a NATS cluster; the first member makes its streams.
 
@@ -66,9 +68,10 @@ async def open_nats(
         history_limit: revisions that stay watchable at least; older ones are compacted away in the background.
         history_bytes: what the history may hold in the stream, about, before older revisions are compacted away.
         ring_bytes: how much of the newest history is kept in memory, so that a watch which keeps up reads no stream.
+        open_timeout: seconds after which a cluster that does not answer is given up.
 
     Raises:
-        StoreUnavailable: no server can be reached within 30 s, or the servers cannot keep the store; the message says
+        StoreUnavailable: no server can be reached in time, or the servers cannot keep the store; the message says
             what to change.
         StoreCorrupt: the state is damaged on every replica.
     """
@@ -76,7 +79,7 @@ async def open_nats(
         raise ValueError(f"history_limit is {history_limit}: must be at least 1")
     link = Link()
     try:
-        await link.connect(options)
+        await link.connect(options, within=open_timeout)
         store = NatsStore(
             link,
             options,
@@ -86,7 +89,7 @@ async def open_nats(
             history_bytes=history_bytes,
             ring_bytes=ring_bytes,
         )
-        await store.start(options)
+        await store.start(options, within=open_timeout)
     except BaseException:
         await link.close()
         raise
@@ -135,14 +138,14 @@ class NatsStore:
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
 
-    async def start(self, options: NatsOptions) -> None:
+    async def start(self, options: NatsOptions, *, within: float) -> None:
         """Looks at the servers, makes the state's stream and loads it.
 
         Raises:
             StoreUnavailable: see open_nats.
         """
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + OPEN_SECONDS
+        deadline = loop.time() + within
         trouble = "time is up"
         while loop.time() < deadline:
             try:
@@ -188,6 +191,14 @@ class NatsStore:
         """See Store."""
         return self._link.connected and self._gate.writable and not self._closed
 
+    async def replica_state(self) -> NatsReplicas:
+        """Returns which servers hold the state, and how they are.
+
+        Raises:
+            StoreUnavailable: none of them leads.
+        """
+        return await replicas_of(self._link, self._names.state)
+
     async def close(self) -> None:
         """See Store."""
         if self._closed:
@@ -222,6 +233,10 @@ class NatsStore:
     async def get(self, key: str) -> Entry | None:
         """See StateStore."""
         return await self._state.get(key)
+
+    async def sync(self) -> int:
+        """See StateStore."""
+        return await self._state.sync()
 
     async def snapshot(self, prefix: str) -> Snapshot:
         """See StateStore."""

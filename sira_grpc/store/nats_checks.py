@@ -6,10 +6,10 @@ import json
 import logging
 from typing import Any
 
-import nats
 from nats.errors import Error as NatsError
 
 from sira_grpc.store.api import MAX_FRAME_BYTES
+from sira_grpc.store.nats_client import NatsClient
 from sira_grpc.store.nats_errors import JETSTREAM_NOT_ENABLED, Refused, unavailable
 from sira_grpc.store.nats_link import CONNECT_SECONDS, Link, tls_context
 from sira_grpc.store.nats_options import NatsOptions
@@ -87,8 +87,9 @@ async def _check_sync(options: NatsOptions) -> None:
 
 async def _servers(options: NatsOptions) -> dict[str, dict[str, Any]]:
     """Returns the JetStream configuration of every server that answers, by name."""
+    client = NatsClient()
     try:
-        client = await nats.connect(
+        await client.connect(
             options.urls,
             user=options.system_user,
             password=options.system_password,
@@ -97,6 +98,7 @@ async def _servers(options: NatsOptions) -> dict[str, dict[str, Any]]:
             allow_reconnect=False,
         )
     except (OSError, NatsError, TimeoutError) as error:
+        await client.close()
         raise unavailable(f"store.system_user cannot connect ({error or type(error).__name__})") from error
     try:
         answers = await client.subscribe(client.new_inbox())

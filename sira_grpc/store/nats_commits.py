@@ -23,7 +23,7 @@ from sira_grpc.store.nats_publisher import Outgoing, Publisher
 from sira_grpc.store.nats_reader import StreamReader
 from sira_grpc.store.nats_turns import Turns
 
-TRY_SECONDS = 2.0
+TRY_SECONDS = 1.5
 """An answer that has not come by then is asked for again."""
 PAUSE_SECONDS = 0.1
 

@@ -18,12 +18,13 @@ from contextlib import suppress
 
 from sira_grpc.errors import StoreUnavailable
 from sira_grpc.store.api import Commit
-from sira_grpc.store.nats_envelope import Kind, StateMessage, encode_state
+from sira_grpc.store.nats_envelope import Damaged, Kind, StateMessage, decode_state, encode_state
 from sira_grpc.store.nats_errors import WRONG_LAST_SEQUENCE, Lost, Refused, unavailable
 from sira_grpc.store.nats_link import Link
 from sira_grpc.store.nats_mirror import Mark, Mirror
 from sira_grpc.store.nats_names import Names
 from sira_grpc.store.nats_publisher import Outgoing, Publisher
+from sira_grpc.store.nats_reader import StreamReader
 from sira_grpc.store.nats_streams import CALL_SECONDS, Streams
 
 PURGES_IN_FLIGHT = 8
@@ -57,6 +58,7 @@ class Compaction:
         self._random_bytes = random_bytes
         self._streams = streams
         self._publisher = Publisher(link, random_bytes)
+        self._reader = StreamReader(link, names.state)
         self._limit = history_limit
         self._limit_bytes = history_bytes
         # Steps of the history: up to which revision, and how many bytes it holds.
@@ -102,11 +104,22 @@ class Compaction:
                 self._wanted.set()
                 return
             try:
-                await self._write(Mark(revision, self._mirror.mark.purged))
+                await self._mark(revision)
             except (Lost, Refused) as error:
                 trouble = error
                 await asyncio.sleep(0.05)
         raise unavailable(str(trouble), sent=True)
+
+    async def _mark(self, revision: int) -> None:
+        mark = self._mirror.mark
+        found = await self._reader.at(revision)
+        floor = mark.floor
+        if found is not None:
+            with suppress(Damaged):  # nothing is removed then
+                message = decode_state(found.subject, found.payload)
+                whole = message.place == message.count
+                floor = max(floor, revision if whole else revision - message.place)
+        await self._write(Mark(revision, floor, mark.purged))
 
     async def _write(self, mark: Mark) -> None:
         message = StateMessage(Kind.MARK, self._random_bytes(16), 1, 1, mark.encode())
@@ -128,10 +141,10 @@ class Compaction:
             self._wanted.clear()
             try:
                 if (due := self._due()) > self._mirror.mark.compacted:
-                    await self._write(Mark(due, self._mirror.mark.purged))
+                    await self._mark(due)
                 self._forget_steps()
-                if self._mirror.mark.compacted > self._mirror.mark.purged:
-                    await self._remove(self._mirror.mark.compacted)
+                if self._mirror.mark.floor > self._mirror.mark.purged:
+                    await self._remove(self._mirror.mark.floor)
             except (Lost, Refused, StoreUnavailable) as error:
                 _log.warning("the history could not be compacted, which is tried again later: %s", error)
 
@@ -148,11 +161,16 @@ class Compaction:
             async with turns:
                 await self._streams.purge(self._names.state, below=min(below, position), subject=subject)
 
-        async with asyncio.TaskGroup() as group:
-            for subject, below in (await self._forgotten(upto)).items():
-                group.create_task(purge(subject, below))
+        forgotten = await self._forgotten(upto)
+        outcomes = await asyncio.gather(
+            *(purge(subject, below) for subject, below in forgotten.items()), return_exceptions=True
+        )
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
         with suppress(Refused):  # another member was first
-            await self._write(Mark(self._mirror.mark.compacted, min(upto, position - 1)))
+            mark = self._mirror.mark
+            await self._write(Mark(mark.compacted, mark.floor, min(upto, position - 1)))
 
     async def _forgotten(self, upto: int) -> Mapping[str, int]:
         """Returns the subjects of which something is to be removed, each with the sequence below which it is."""

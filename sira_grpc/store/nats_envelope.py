@@ -29,6 +29,9 @@ class Kind(IntEnum):
     MARK = 4
 
 
+_KINDS = frozenset(Kind)
+
+
 @dataclass(frozen=True, slots=True)
 class StateMessage:
     """A message of the state: one operation of a commit.
@@ -68,7 +71,7 @@ def decode_state(subject: str, payload: bytes) -> StateMessage:
     if zlib.crc32(value, zlib.crc32(head, zlib.crc32(subject.encode()))) != crc:
         raise Damaged
     magic, version, kind, commit_id, place, count = _HEAD.unpack(head)
-    if magic != _MAGIC or version != _VERSION:
+    if magic != _MAGIC or version != _VERSION or kind not in _KINDS:
         raise Damaged
     return StateMessage(Kind(kind), commit_id, place, count, value)
 

@@ -148,17 +148,21 @@ class Feed:
         """Reads on from the stream: at least one whole commit, unless what follows changes nothing."""
         assembly = Assembly()
         commits: list[Commit] = []
-        position, done = after, after
+        position, done, whole = after, after, True
         while True:
             for one in await self._read(position + 1):
                 if one.sequence > self._mirror.position:
                     break  # a replica may be ahead of this member
                 if one.sequence != position + 1 or after < self.compacted:
                     raise self._too_old(after)
-                position = one.sequence
                 part = await self._tail.part(one.sequence, one.subject, one.payload)
                 if part is None:
                     raise corrupt(f"the history at {one.sequence}")
+                if position == after and whole and part.message.place > 1:
+                    # It begins amid a commit, which is to be seen whole.
+                    position, whole = after - part.message.place + 1, False
+                    break
+                position = one.sequence
                 if parts := assembly.add(part):
                     done = position
                     if commit := commit_of(parts):

@@ -9,13 +9,13 @@ import ssl
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.js.api import Header
 
+from sira_grpc.store.nats_client import NatsClient
 from sira_grpc.store.nats_errors import Lost, Refused, closed, unavailable
 from sira_grpc.store.nats_options import NatsOptions
+from sira_grpc.store.nats_waiting import Waiting
 
 CONNECT_SECONDS = 2
 RECONNECT_SECONDS = 0.1
@@ -25,9 +25,6 @@ FLUSH_SECONDS = 2.0
 PENDING_BYTES = 32 << 20
 """What may wait to be sent: the largest commit, with room to spare."""
 
-NO_RESPONDERS = "503"
-NOT_FOUND = "404"
-END_OF_BATCH = "204"
 
 _log = logging.getLogger(__name__)
 
@@ -41,27 +38,32 @@ class Link:
 
     def __init__(self) -> None:
         self.reconnected: list[Callable[[], None]] = []
-        self.client = Client()
+        self.client = NatsClient()
         self._up = asyncio.Event()
         self._inbox = ""
         self._count = 0
-        self._waiting: dict[str, _Waiting] = {}
+        self._waiting: dict[str, Waiting] = {}
         self._closed = False
+        self._reported = ""
 
     @property
     def connected(self) -> bool:
         """Whether there is a connection now."""
         return self._up.is_set()
 
-    async def connect(self, options: NatsOptions) -> None:
+    async def connect(self, options: NatsOptions, *, within: float) -> None:
         """Connects.
 
         Raises:
-            StoreUnavailable: no server can be reached, or they refuse the credentials.
+            StoreUnavailable: no server can be reached within so many seconds, or they refuse the credentials.
         """
         try:
-            await self.client.connect(servers=options.urls, **self._settings(options), **_credentials(options))
-        except (OSError, NatsError, TimeoutError, ValueError) as error:
+            async with asyncio.timeout(within):  # the client itself tries for ever
+                await self.client.connect(servers=options.urls, **self._settings(options), **_credentials(options))
+        except TimeoutError:
+            trouble = self._reported or "no answer"
+            raise unavailable(f"no server of {options.url} could be reached in {within:g} s ({trouble})") from None
+        except (OSError, NatsError, ValueError) as error:
             raise unavailable(
                 f"no server of {options.url} could be reached ({error or type(error).__name__})"
             ) from error
@@ -72,7 +74,7 @@ class Link:
     def _settings(self, options: NatsOptions) -> dict[str, Any]:
         return {
             "name": f"sira ({options.prefix})",
-            "error_cb": _report,
+            "error_cb": self._report,
             "disconnected_cb": self._on_disconnected,
             "reconnected_cb": self._on_reconnected,
             "connect_timeout": CONNECT_SECONDS,
@@ -173,7 +175,7 @@ class Link:
     ) -> list[Msg]:
         self._count += 1
         token = str(self._count)
-        waiting = self._waiting[token] = _Waiting(within, many=many)
+        waiting = self._waiting[token] = Waiting(within, many=many)
         try:
             await self.send(subject, payload, headers, f"{self._inbox}.{token}")
             return await waiting.future
@@ -195,63 +197,14 @@ class Link:
         for call in self.reconnected:
             call()
 
+    async def _report(self, error: Exception) -> None:
+        """Notes what the client reports on its own: it goes on by itself."""
+        self._reported = str(error) or type(error).__name__
+        _log.debug("nats: %s", self._reported)
+
     def _lose_all(self, what: str) -> None:
         for waiting in self._waiting.values():
             waiting.lose(what)
-
-
-class _Waiting:
-    """A request whose answers have not come."""
-
-    __slots__ = ("_last", "_loop", "_many", "_timer", "_within", "answers", "future")
-
-    def __init__(self, within: float, *, many: bool) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[list[Msg]] = self._loop.create_future()
-        self.answers: list[Msg] = []
-        self._many = many
-        self._within = within
-        self._last = self._loop.time()
-        self._timer = self._loop.call_later(within, self._look)
-
-    def take(self, message: Msg) -> None:
-        """Notes an answer."""
-        if self.future.done():
-            return
-        status = message.headers.get(Header.STATUS) if message.headers and not message.data else None
-        if status == NO_RESPONDERS:
-            self.future.set_exception(Lost("nobody answers for JetStream", sent=False))
-        elif not self._many:
-            self.answers.append(message)
-            self.future.set_result(self.answers)
-        elif status is not None:
-            if status in {END_OF_BATCH, NOT_FOUND}:
-                self.future.set_result(self.answers)
-            else:
-                self.future.set_exception(Lost(f"status {status}", sent=True))
-        else:
-            self.answers.append(message)
-            self._last = self._loop.time()
-
-    def lose(self, what: str) -> None:
-        """Ends it without an answer."""
-        if not self.future.done():
-            self.future.set_exception(Lost(what, sent=True))
-
-    def end(self) -> None:
-        """Ends the wait, whatever came of it."""
-        self._timer.cancel()
-        if not self.future.done():
-            self.future.cancel()
-        elif not self.future.cancelled():
-            self.future.exception()
-
-    def _look(self) -> None:
-        rest = self._last + self._within - self._loop.time()
-        if rest > 0:
-            self._timer = self._loop.call_later(rest, self._look)
-        else:
-            self.lose(f"no answer came in {self._within:g} s")
 
 
 def answer(message: Msg) -> dict[str, Any]:
@@ -297,8 +250,3 @@ def tls_context(options: NatsOptions) -> ssl.SSLContext | None:
     except OSError as error:
         raise unavailable(f"its TLS files cannot be used ({error})") from error
     return context
-
-
-async def _report(error: Exception) -> None:
-    """Logs what the client reports on its own: it goes on by itself."""
-    _log.debug("nats: %s %s", type(error).__name__, error)

@@ -19,8 +19,8 @@ from sira_grpc.store.nats_reader import Stored
 from sira_grpc.store.nats_streams import Streams
 from sira_grpc.store.validation import check_frames, check_key
 
-MAX_READ_BYTES = 64 << 20
-"""A read returns no more than this at once, whatever it is asked for, unless one frame is larger."""
+MAX_READ_BYTES = 16 << 20
+"""A read returns no more than this at once, whatever it is asked for: servers drop a client with 64 MiB waiting."""
 MAX_READ_FRAMES = 10_000
 FRAME_OVERHEAD_BYTES = 320
 READ_TIMEOUT = 6.0

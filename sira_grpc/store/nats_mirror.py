@@ -21,17 +21,25 @@ class Mark:
 
     Attributes:
         compacted: the revision up to which it is forgotten.
-        purged: the sequence up to which no deletion is in the stream any more; at most compacted.
+        floor: the last sequence of the last commit up to there: up to it, messages may be gone from the stream.
+        purged: the sequence up to which no deletion is in the stream any more; at most floor.
         sequence: of the message that says so, 0 for none.
     """
 
     compacted: int = 0
+    floor: int = 0
     purged: int = 0
     sequence: int = 0
 
     def encode(self) -> bytes:
         """Returns the value of the message."""
-        return json.dumps({"compacted": self.compacted, "purged": self.purged}).encode()
+        return json.dumps({"compacted": self.compacted, "floor": self.floor, "purged": self.purged}).encode()
+
+    @staticmethod
+    def decode(value: bytes, sequence: int) -> Mark:
+        """Returns what encode() was called on, in the message at a sequence."""
+        said = json.loads(value)
+        return Mark(int(said["compacted"]), int(said["floor"]), int(said["purged"]), sequence)
 
 
 @dataclass(slots=True, eq=False)
@@ -60,8 +68,7 @@ class _Image:
             self.entries.pop(key, None)
             self.deleted[key] = sequence
         elif message.kind is Kind.MARK:
-            said = json.loads(message.value)
-            self.mark = Mark(int(said["compacted"]), int(said["purged"]), sequence)
+            self.mark = Mark.decode(message.value, sequence)
             self.deleted = {key: at for key, at in self.deleted.items() if at > self.mark.purged}
             return
         else:
@@ -109,7 +116,7 @@ class Mirror:
 
     def forget_deletion(self, key: str) -> None:
         """Notes that the stream does not hold the key's deletion any more."""
-        if self._image.deleted.get(key, 0) <= self.mark.compacted:
+        if self._image.deleted.get(key, 0) <= self.mark.floor:
             self._image.deleted.pop(key, None)
 
     def deletions(self) -> Iterable[tuple[str, int]]:
@@ -136,7 +143,7 @@ class Mirror:
                 raise corrupt(f"the entry {key}")
         keys = sorted(key for key in image.entries if key.startswith(prefix))
         deleted = tuple(
-            (key, at) for key, at in image.deleted.items() if at > image.mark.compacted and key.startswith(prefix)
+            (key, at) for key, at in image.deleted.items() if at > image.mark.floor and key.startswith(prefix)
         )
         return Snapshot(self.revision, tuple(Entry(key, *image.entries[key]) for key in keys), deleted)
 

@@ -21,7 +21,7 @@ from sira_grpc.store.nats_publisher import Outgoing, Publisher
 from sira_grpc.store.nats_reader import StreamReader
 from sira_grpc.store.nats_streams import Streams
 
-TRY_SECONDS = 2.0
+TRY_SECONDS = 1.5
 PAUSE_SECONDS = 0.1
 LIFE = "sira_life"
 """Where a stream's metadata has the life of its partition."""

@@ -12,7 +12,7 @@ from nats.aio.msg import Msg
 from sira_grpc.store.nats_errors import NO_MESSAGE, Lost, Refused
 from sira_grpc.store.nats_link import Link
 
-READ_SECONDS = 2.0
+READ_SECONDS = 1.5
 """A request to read is tried again after so long."""
 
 

@@ -16,6 +16,8 @@ from sira_grpc.store.nats_errors import (
 from sira_grpc.store.nats_link import Link
 
 CALL_SECONDS = 5.0
+INFO_SECONDS = 1.5
+"""A leader that does not answer by then may be dead: it is worth asking who is by now."""
 
 
 class Streams:
@@ -68,7 +70,7 @@ class Streams:
             Lost, Refused: no answer came, or it is another error.
         """
         try:
-            return await self._link.api(f"STREAM.INFO.{name}", within=CALL_SECONDS)
+            return await self._link.api(f"STREAM.INFO.{name}", within=INFO_SECONDS)
         except Refused as error:
             if error.code == STREAM_NOT_FOUND:
                 return None

@@ -16,36 +16,27 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.js.api import Header
 
 from sira_grpc.errors import StoreCorrupt, StoreUnavailable
 from sira_grpc.store.nats_assembly import Part
 from sira_grpc.store.nats_envelope import Damaged
 from sira_grpc.store.nats_errors import Lost, Refused
+from sira_grpc.store.nats_following import HEARTBEAT_SECONDS, Following, Overtaken
 from sira_grpc.store.nats_link import Link
 from sira_grpc.store.nats_mirror import Mirror
 from sira_grpc.store.nats_names import Names
 from sira_grpc.store.nats_reader import StreamReader
 
-HEARTBEAT_SECONDS = 0.5
-SILENCE_SECONDS = 1.5
-"""A consumer that says nothing for so long is given up; it says at least every HEARTBEAT_SECONDS that it is there."""
 CALL_SECONDS = 2.0
 RETRY_SECONDS = 0.1
 POLL_MESSAGES = 256
 POLL_BYTES = 4 << 20
 REPAIR_TRIES = 6
 """Reads of a damaged message from the replicas that happen to answer, before it is given up."""
-CONSUMER_GONE = 409
 
 _NANOSECONDS = 1_000_000_000
 _log = logging.getLogger(__name__)
-
-
-class _Overtaken(Exception):
-    """What comes next has been compacted away, or is damaged: everything must be loaded anew."""
 
 
 class Tail:
@@ -73,7 +64,7 @@ class Tail:
         while True:
             try:
                 await self._follow(load=load)
-            except _Overtaken:
+            except Overtaken:
                 load = True
                 continue
             except (Lost, Refused, StoreUnavailable) as error:
@@ -82,12 +73,11 @@ class Tail:
             except StoreCorrupt as error:
                 self.trouble = str(error)
                 _log.critical("the state's stream cannot be followed: %s", error)
+            except Exception as error:  # noqa: BLE001  without it the member would go blind; it may pass
+                self.trouble = str(error)
+                _log.critical("the state's stream cannot be followed", exc_info=error)
             if self._mirror.loaded.is_set():
-                load = False
-                try:
-                    await self._poll()
-                except _Overtaken:
-                    load = True
+                load = await self._poll()
             with suppress(TimeoutError):
                 async with asyncio.timeout(RETRY_SECONDS):
                     await self._woken.wait()
@@ -96,7 +86,7 @@ class Tail:
         """Makes a consumer and takes what it delivers until it is of no use any more."""
         self._woken.clear()
         consumer = f"sira_{self._random_bytes(8).hex()}"
-        following = _Following(self, load=load)
+        following = self._following(load=load)
         inbox = self._link.client.new_inbox()
         subscription = await self._link.subscribe(inbox, following.heard)
         try:
@@ -146,17 +136,23 @@ class Tail:
         )
         return int(made["num_pending"])
 
-    async def _poll(self) -> None:
-        """Reads on without a consumer."""
+    async def _poll(self) -> bool:
+        """Reads on without a consumer, as far as it gets. Says whether everything has to be loaded anew."""
         self._mirror.restart()
-        following = _Following(self, load=False)
-        with suppress(Lost, StoreUnavailable):
+        following = self._following(load=False)
+        try:
             while found := await self.reader.run(
                 following.position + 1, max_messages=POLL_MESSAGES, max_bytes=POLL_BYTES
             ):
                 for one in found:
                     await following.take(one.sequence, one.subject, one.payload, pending=0)
-        following.stop()
+        except Overtaken:
+            return True
+        except (Lost, StoreUnavailable) as error:
+            _log.debug("the state's stream cannot be read: %s", error)
+        finally:
+            following.stop()
+        return False
 
     async def part(self, sequence: int, subject: str, payload: bytes) -> Part | None:
         """Returns what a message says; if it is damaged, what other replicas say; None if no replica has it whole."""
@@ -173,134 +169,5 @@ class Tail:
                     return self._mirror.decode(sequence, found.subject, found.payload)
         return None
 
-    async def reply(self, subject: str) -> None:
-        """Answers a consumer that waits to hear how far this member has come."""
-        await self._link.send(subject)
-
-    @property
-    def mirror(self) -> Mirror:
-        """What is fed."""
-        return self._mirror
-
-
-class _Following:
-    """One consumer's messages on their way into the mirror."""
-
-    def __init__(self, tail: Tail, *, load: bool) -> None:
-        self._tail = tail
-        self._mirror = tail.mirror
-        self._load = load
-        self._began = asyncio.Event()
-        self._trouble: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._heard_at = asyncio.get_running_loop().time()
-        self._delivered = 0
-        self._last = 0
-        self.position = self._mirror.position
-
-    def begin(self, pending: int, last: int) -> None:
-        """Begins, with a number of messages that wait and the last sequence of the stream before that."""
-        self._last = last
-        if self._load:
-            self._mirror.begin_load()
-            self.position = 0
-            if not pending:
-                self._loaded(last)
-        else:
-            self._mirror.restart()
-            if last < self.position:
-                raise Lost(f"the state's stream ends at {last}, before {self.position}", sent=False)
-        self._began.set()
-
-    async def ended(self, woken: asyncio.Event) -> None:
-        """Returns when the consumer is of no use any more."""
-        loop = asyncio.get_running_loop()
-        waking: asyncio.Future[Any] = asyncio.create_task(woken.wait())
-        try:
-            while not self._trouble.done() and not waking.done():
-                rest = self._heard_at + SILENCE_SECONDS - loop.time()
-                if rest <= 0:
-                    raise Lost("the consumer has fallen silent", sent=False)
-                await asyncio.wait([self._trouble, waking], timeout=rest, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waking.cancel()
-
-    def stop(self) -> None:
-        """Takes no more messages."""
-        if not self._trouble.done():
-            self._trouble.set_result(None)
-
-    def raise_trouble(self) -> None:
-        """Raises what has ended it, if it is more than silence."""
-        self._trouble.result()
-
-    async def heard(self, message: Msg) -> None:
-        """Takes a message of the consumer."""
-        await self._began.wait()
-        if self._trouble.done():
-            return
-        self._heard_at = asyncio.get_running_loop().time()
-        try:
-            if not message.reply.startswith("$JS.ACK."):
-                await self._control(message)
-                return
-            sequence, delivered, pending = _places(message.reply)
-            if delivered != self._delivered + 1:
-                raise Lost(f"message {self._delivered + 1} of the consumer is missing", sent=False)
-            self._delivered = delivered
-            await self.take(sequence, message.subject, message.data, pending)
-        except (Lost, _Overtaken, StoreUnavailable, StoreCorrupt) as error:
-            if not self._trouble.done():
-                self._trouble.set_exception(error)
-
-    async def take(self, sequence: int, subject: str, payload: bytes, pending: int) -> None:
-        """Takes a message of the stream."""
-        mirror = self._mirror
-        if not self._load and sequence != self.position + 1:
-            raise _Overtaken
-        try:
-            part = mirror.decode(sequence, subject, payload)
-        except Damaged:
-            repaired = await self._tail.part(sequence, subject, payload)
-            if self._trouble.done():
-                return
-            if repaired is None and not self._load:
-                raise _Overtaken from None
-            if repaired is None:
-                mirror.damage(sequence, subject)
-                self._take_loaded(sequence, more=pending > 0)
-                return
-            part = repaired
-        if not self._load:
-            self.position = sequence
-            mirror.take(part)
-            return
-        mirror.load(part)
-        self._take_loaded(sequence, more=pending > 0 or part.message.place < part.message.count)
-
-    def _take_loaded(self, sequence: int, *, more: bool) -> None:
-        self.position = sequence
-        if not more:
-            self._loaded(max(sequence, self._last))
-
-    def _loaded(self, position: int) -> None:
-        self._load = False
-        self.position = position
-        self._mirror.end_load(position)
-
-    async def _control(self, message: Msg) -> None:
-        headers = message.headers or {}
-        if message.reply:
-            await self._tail.reply(message.reply)
-        elif stalled := headers.get(Header.CONSUMER_STALLED):
-            await self._tail.reply(stalled)
-        if int(headers.get("Nats-Last-Consumer", self._delivered)) > self._delivered:
-            raise Lost("the last messages of the consumer are missing", sent=False)
-        if headers.get(Header.STATUS) == str(CONSUMER_GONE):
-            raise Lost("the consumer is gone", sent=False)
-
-
-def _places(reply: str) -> tuple[int, int, int]:
-    """Returns the sequence in the stream, that in the consumer, and how many messages wait, from an ack's subject."""
-    tokens = reply.split(".")
-    first = 5 if len(tokens) < 11 else 7
-    return int(tokens[first]), int(tokens[first + 1]), int(tokens[first + 3])
+    def _following(self, *, load: bool) -> Following:
+        return Following(self._mirror, self.part, self._link.send, load=load)

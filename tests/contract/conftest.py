@@ -10,7 +10,7 @@ import pytest
 
 from sira_grpc.nats_servers import NatsCluster
 from sira_grpc.store import Store
-from tests.contract.engines import Engine, NatsEngine, RinglessSqliteEngine, SqliteEngine
+from tests.contract.engines import Engine, NatsEngine, RinglessNatsEngine, RinglessSqliteEngine, SqliteEngine
 
 
 @pytest.fixture(scope="session")
@@ -30,11 +30,13 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int]
             runner.run(cluster.stop())
 
 
-@pytest.fixture(params=["sqlite", "sqlite-ringless", "nats", "nats-cluster"])
+@pytest.fixture(params=["sqlite", "sqlite-ringless", "nats", "nats-ringless", "nats-cluster"])
 def engine(request: pytest.FixtureRequest, tmp_path: Path, servers: Callable[[int], NatsCluster]) -> Engine:
     """An engine with no data. Whoever opens it destroys it."""
     if request.param == "nats":
         return NatsEngine(servers(1))
+    if request.param == "nats-ringless":
+        return RinglessNatsEngine(servers(1))
     if request.param == "nats-cluster":
         return NatsEngine(servers(3))
     return (SqliteEngine if request.param == "sqlite" else RinglessSqliteEngine)(tmp_path / "store")

@@ -12,6 +12,7 @@ import nats
 from sira_grpc.clock import SystemClock
 from sira_grpc.nats_servers import NatsCluster
 from sira_grpc.store import Store, open_sqlite
+from sira_grpc.store.nats import RING_BYTES as NATS_RING_BYTES
 from sira_grpc.store.nats import NatsStore, open_nats
 from sira_grpc.store.nats_options import NatsOptions
 from sira_grpc.store.sqlite import RING_BYTES
@@ -66,6 +67,8 @@ class RinglessSqliteEngine(SqliteEngine):
 class NatsEngine:
     """The cluster's engine, on servers that are there; a prefix of its own is its data."""
 
+    ring_bytes = NATS_RING_BYTES
+
     def __init__(self, servers: NatsCluster) -> None:
         self._servers = servers
         self._options = NatsOptions(
@@ -74,7 +77,7 @@ class NatsEngine:
         self._store: NatsStore | None = None
 
     async def open(self) -> Store:
-        self._store = await open_nats(self._options, clock=SystemClock())
+        self._store = await open_nats(self._options, clock=SystemClock(), ring_bytes=self.ring_bytes)
         return self._store
 
     async def reopen(self) -> Store:
@@ -89,6 +92,12 @@ class NatsEngine:
         if self._store is not None:
             await self._store.close()
             self._store = None
+
+
+class RinglessNatsEngine(NatsEngine):
+    """The cluster's engine, with nothing in memory: every watch reads the history from the stream."""
+
+    ring_bytes = 0
 
 
 async def delete_streams(url: str, prefix: str) -> None:

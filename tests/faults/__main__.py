@@ -6,10 +6,13 @@ import argparse
 import asyncio
 import logging
 import secrets
+import signal
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
+from tests.faults.report import Outcome
 from tests.faults.trial import LOADS, run
 
 
@@ -26,9 +29,17 @@ def main() -> int:
     folder = options.folder or Path(tempfile.mkdtemp(prefix="sira-faults-"))
     folder.mkdir(parents=True, exist_ok=True)
     print(f"seed {seed}; data and logs in {folder}", flush=True)
-    outcome = asyncio.run(run(folder, seed, options.seconds, _say, loads=options.load or LOADS))
+    outcome = asyncio.run(_run(folder, seed, options.seconds, options.load or LOADS))
     print(outcome)
     return bool(outcome.violations)
+
+
+async def _run(folder: Path, seed: int, seconds: float, loads: Sequence[str]) -> Outcome:
+    """Runs to the end, or until SIGTERM, and leaves no process behind."""
+    task = asyncio.current_task()
+    assert task is not None, "this is one"
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await run(folder, seed, seconds, _say, loads=loads)
 
 
 def _say(text: str) -> None:

@@ -14,9 +14,10 @@ from grpc import aio
 from tests.faults.clients import OPTIONS, Clients
 from tests.faults.load import AGAIN_SECONDS, SETTLE_SECONDS, until_done
 from tests.faults.meter import Meter
+from tests.faults.traced_account import TracedAccount
 from tests.integration.bus_consumer import Consumer, mostly_ack
 from tests.integration.bus_kernel import BusKernel
-from tests.integration.bus_ledger import Account, Ledger
+from tests.integration.bus_ledger import Ledger
 from tests.integration.bus_life import Fuse, Life
 from tests.integration.bus_loads import ORDERED, milliseconds, retry
 from tests.integration.bus_producer import FramesProducer
@@ -62,7 +63,10 @@ class BusStreams:
         self._doors = Doors(process, addresses[0], clients.channels[0], 0.0, tuple(addresses), rng)
         self._life = Life(0, self._doors, NEVER)
         self._ledger = ledger = Ledger(TOPIC, meter.findings)
-        self._accounts = [Account("faults-queue", ledger), Account("faults-ordered", ledger, ordered=True)]
+        self._accounts = [
+            TracedAccount("faults-queue", ledger, meter.monotonic),
+            TracedAccount("faults-ordered", ledger, meter.monotonic, ordered=True),
+        ]
         self._producers = [
             FramesProducer(name, ledger, PARTITIONS, rng, by_ids=name == "ids", room=self._room, window=8)
             for name in ("sequences", "ids")

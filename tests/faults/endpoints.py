@@ -41,6 +41,7 @@ class Holding:
 
     Attributes:
         names: of its endpoints.
+        registered: it has said that they are. An attempt before that may have been given up, and lapses.
         died: when it was killed, on the meter's clock; None while it lives.
         seen: the members that have told of all its endpoints.
         gone: those that have told of the end of all of them.
@@ -49,6 +50,7 @@ class Holding:
     process: asyncio.subprocess.Process
     service: str
     names: frozenset[str]
+    registered: bool = False
     died: float | None = None
     seen: set[int] = field(default_factory=set)
     gone: set[int] = field(default_factory=set)
@@ -174,6 +176,7 @@ class Endpoints:
         assert process.stdout is not None, "it was started with a pipe"
         line = await process.stdout.readline()
         if line:
+            holding.registered = True
             self._meter.succeeded("register endpoints")
         return holding
 
@@ -191,7 +194,7 @@ class Endpoints:
             if holding.service != watch.service:
                 continue
             missing = holding.names - there
-            if not missing:
+            if not missing and holding.registered:
                 holding.seen.add(watch.member)
             elif holding.died is None and watch.member in holding.seen:
                 told = f"{sorted(missing)} by member {watch.member + 1}"

@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 from sira.registry.v1.registry_service_pb2 import CreateServiceRequest, UpdateServiceRequest
 from sira.registry.v1.service_pb2 import Service
-from sira_client import Client, Settings, connect_insecure
+from sira_client import Client, LockHeldError, Settings, connect_insecure
 from sira_client.locks import Lock
 
 from tests.faults.history import History
@@ -102,6 +102,8 @@ class LockPrograms:
         while True:
             try:
                 await self._hold(client, name, wait=self._rng.choice((None, 5.0)))
+            except LockHeldError:
+                self._meter.findings.counts["locks that programs did not get in time"] += 1
             except grpc.aio.AioRpcError as error:
                 self._meter.failed(f"hold with the client: {name}", error)
             await asyncio.sleep(self._rng.uniform(0, 0.3))

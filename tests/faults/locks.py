@@ -202,6 +202,9 @@ class Locks:
             self._failed("release a lock", error)
             self._history.unknown(tenure.lock, call, invoked)
             return
+        except asyncio.CancelledError:
+            self._history.unknown(tenure.lock, call, invoked)
+            raise
         self._history.done(tenure.lock, call, DONE, invoked)
         self._meter.succeeded("release a lock")
 

@@ -58,7 +58,10 @@ class Meter:
     def failed(self, kind: str, error: grpc.aio.AioRpcError) -> str:
         """Notes that one failed, and returns the reason. A code that nobody expects is a violation."""
         known = from_rpc_error(error)
+        if known.message == CORE:
+            self.errors[kind, "ENDED", ""] += 1
+            return ""
         self.errors[kind, known.status.name, known.reason] += 1
-        if known.status not in EXPECTED and known.reason not in REASONS and known.message != CORE:
+        if known.status not in EXPECTED and known.reason not in REASONS:
             self.findings.violation("unexpected error", f"{kind}: {known}")
         return known.reason

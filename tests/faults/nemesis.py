@@ -42,7 +42,7 @@ class Nemesis:
         began = loop.time()
         for step in steps:
             await asyncio.sleep(began + step.at - loop.time())
-            self._say(f"{loop.time() - began:6.2f} s  {step}")
+            self._say(f"{time.strftime('%H:%M:%S')}  {step}")
             async with self.doing(step.fault, step.target):
                 await asyncio.sleep(step.seconds)
 

@@ -111,6 +111,9 @@ class Registers:
             else:
                 self._history.unknown(read.name, call, invoked)
             return False
+        except asyncio.CancelledError:
+            self._history.unknown(read.name, call, invoked)
+            raise
         self._history.done(read.name, call, DONE, invoked)
         self._meter.succeeded("write a service")
         if answer.service.description != call.new:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -24,6 +25,25 @@ from tests.faults.world import World, running
 from tests.integration.bus_ledger import Findings
 
 Say = Callable[[str], None]
+
+
+class Told(Findings):
+    """Findings that are told at once, with the time of day: what a member has logged then may say why.
+
+    Args:
+        say: told.
+    """
+
+    def __init__(self, say: Say) -> None:
+        super().__init__()
+        self._say = say
+
+    def violation(self, kind: str, text: str) -> None:
+        """See Findings."""
+        super().violation(kind, text)
+        self._say(f"{time.strftime('%H:%M:%S')}  {kind}: {text}")
+
+
 LOADS = ("registers", "locks", "lock-programs", "endpoints", "streams", "program")
 
 
@@ -46,7 +66,7 @@ async def run(
         loads: which of LOADS.
         steps: the faults, where it is not the seed that draws them.
     """
-    findings = Findings()
+    findings = Told(say)
     meter = Meter(findings)
     chosen = schedule(seed, seconds) if steps is None else list(steps)
     say("\n".join(map(str, chosen)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import sqlite3
 import time
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
@@ -18,11 +17,10 @@ from sira.bus.v1 import subscription_service_pb2 as pb
 from sira.bus.v1.record_pb2 import Record
 from sira.bus.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
 
-from sira_grpc.clock import SystemClock
-from sira_grpc.store import open_sqlite
 from tests.integration.bus_kernel import BusKernel, ended, subscription_name
 from tests.integration.bus_ledger import Findings
 from tests.integration.bus_life import Life
+from tests.kernel_store import opened, partitions
 
 TOPIC = "crash.gone"
 SUBSCRIPTION = "crash-gone"
@@ -139,30 +137,13 @@ async def _next(call: Any, kind: str) -> Any:
             return getattr(response, kind)
 
 
-def trash(folder: Path) -> int:
-    """Returns how many lists of logs there are that are to be deleted yet, of a store that a kernel holds."""
-    db = sqlite3.connect(f"file:{folder / 'sira.db'}?mode=ro", uri=True)
-    try:
-        count: int = db.execute("SELECT count(*) FROM state WHERE key LIKE 'bus/trash/%'").fetchone()[0]
-    finally:
-        db.close()
-    return count
-
-
 async def check_leftovers(folder: Path) -> None:
     """Every log of the bus, in a store that no kernel holds, belongs to topics and subscriptions that are there."""
-    store = await open_sqlite(folder, clock=SystemClock())
-    try:
+    async with opened(folder) as store:
         uids = {TopicRecord.FromString(each.value).uid for each in (await store.snapshot("bus/topics/")).entries}
         snapshot = await store.snapshot("bus/subscriptions/")
         uids |= {SubscriptionRecord.FromString(each.value).uid for each in snapshot.entries}
-    finally:
-        await store.close()
-    db = sqlite3.connect(folder / "sira.db")
-    try:
-        logs = [name for (name,) in db.execute("SELECT name FROM log_partition WHERE name LIKE 'bus/%'")]
-    finally:
-        db.close()
+    logs = [name for name in await partitions(folder) if name.startswith("bus/")]
     assert logs
     for log in logs:
         named = {part for part in log.split("/") if len(part) == 16}

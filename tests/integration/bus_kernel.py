@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grpc
 from grpc import aio
 from sira.bus.v1 import dead_letter_service_pb2 as dead_pb
 from sira.bus.v1 import subscription_service_pb2 as subscription_pb
@@ -25,6 +26,7 @@ from sira.bus.v1.topic_pb2 import Topic
 from sira.bus.v1.topic_service_pb2_grpc import TopicServiceStub
 
 from tests.integration.sira_process import SiraProcess
+from tests.kernel_store import SERVERS, store_environment
 
 NAMESPACE = "namespaces/default"
 CALL_SECONDS = 30
@@ -192,7 +194,20 @@ async def running(
         ready = await asyncio.to_thread(process.json)
         (chosen,) = ready["addresses"]
         async with aio.insecure_channel(chosen, options=OPTIONS) as channel:
-            yield BusKernel(process, chosen, channel, ready["secondsToStart"])
+            kernel = BusKernel(process, chosen, channel, ready["secondsToStart"])
+            if SERVERS:
+                await _serves(kernel)
+            yield kernel
+
+
+async def _serves(kernel: BusKernel) -> None:
+    """Returns once a kernel serves the bus: one that was killed on the same store counts as live for a while."""
+    unavailable = True
+    while unavailable:
+        try:
+            await kernel.topic("none")
+        except aio.AioRpcError as error:
+            unavailable = error.code() == grpc.StatusCode.UNAVAILABLE
 
 
 async def kill_while_starting(folder: Path, seconds: float) -> None:
@@ -203,7 +218,7 @@ async def kill_while_starting(folder: Path, seconds: float) -> None:
 
 def _start(folder: Path, address: str, environment: dict[str, str]) -> SiraProcess:
     arguments = ("dev", "-o", "json", "--listen", address, "--data-dir", str(folder))
-    return SiraProcess(*arguments, environment={"SIRA_LOG_LEVEL": "error", **environment})
+    return SiraProcess(*arguments, environment={"SIRA_LOG_LEVEL": "error", **store_environment(folder), **environment})
 
 
 async def ended(call: Any) -> aio.AioRpcError:

@@ -224,7 +224,7 @@ def _getting() -> Iterator[Case]:
         yield broken("name", request(name=f"{WORK}/deadLetters/{text}"))
     for name in MISSING:
         yield missing("SUBSCRIPTION", request(name=f"{name}/deadLetters/0"))
-    for number in (5, 10**18 - 1):
+    for number in (6, 10**18 - 1):
         yield missing("DEAD_LETTER", request(name=f"{WORK}/deadLetters/{number}"))
     yield missing("DEAD_LETTER", request(name=f"{LINE}/deadLetters/0"))
 

@@ -28,11 +28,12 @@ from sira_client.frames import checksum, pack_columns
 from sira_grpc.bus import names
 from sira_grpc.bus.bus import Bus
 from sira_grpc.clock import Clock
-from sira_grpc.config import BusConfig, KernelConfig, ServerConfig, StoreConfig
+from sira_grpc.config import BusConfig, KernelConfig, ServerConfig
 from sira_grpc.kernel import Kernel
 from tests.integration.bus_kernel import subscription_name, topic_name
 from tests.integration.bus_stream import PATIENCE, Publisher, Subscriber, settlement
 from tests.integration.registry_kernel import Running
+from tests.kernel_store import SERVERS, store_config
 
 ORDERS, EMPTY, FULL, TINY, MEMORY = map(topic_name, ("orders", "empty", "full", "tiny", "memory"))
 WORK, LINE, IDLE = map(subscription_name, ("work", "line", "idle"))
@@ -44,6 +45,8 @@ KNOWN_ID = "known"
 """The id of a record that is there."""
 SMALL = 64
 """Bytes of a record that TINY takes."""
+FIRST_LETTER = 1 if SERVERS else 0
+"""The number of a subscription's first dead letter: on a shared store the fence of its member comes before it."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ async def running(path: Path, *, clock: Clock | None = None, bus: BusConfig | No
     """Runs a kernel in a folder, at a port that the system chooses. It stops before its clients let go."""
     config = KernelConfig(
         server=ServerConfig(addresses=("127.0.0.1:0",), drain_grace=5),
-        store=StoreConfig(data_dir=str(path)),
+        store=store_config(path),
         bus=bus or BusConfig(),
     )
     async with AsyncExitStack() as stack:
@@ -169,7 +172,7 @@ async def prepare(kernel: Running) -> World:
         await subscriber.settle(*given_up)
         await subscriber.close()
     await quiet(kernel)
-    return World(letter=f"{WORK}/deadLetters/0", page_tokens=await _page_tokens(kernel))
+    return World(letter=f"{WORK}/deadLetters/{FIRST_LETTER}", page_tokens=await _page_tokens(kernel))
 
 
 async def _page_tokens(kernel: Running) -> dict[str, str]:

@@ -35,6 +35,7 @@ from sira_grpc.telemetry import open_telemetry
 SECRET = b"s" * 32
 TOPIC = "namespaces/default/topics/orders"
 UNIT = "bus/default"
+_PLAIN = ServerConfig(addresses=("127.0.0.1:0",), drain_grace=0.2)
 PUBLISH, FRAMES = "sira.bus.v1.PublishService/Publish", "sira.bus.v1.PublishService/PublishFrames"
 VERIFY, REPORT = "sira.bus.v1.TopicService/VerifyTopic", "sira.registry.v1.RegistryService/ReportLoad"
 
@@ -167,12 +168,13 @@ class Member:
     def call(self, method: str) -> Any:
         """What makes calls of a method, with messages."""
         raw = cast(Any, self.channel)
-        make, request, response = {
+        shapes: dict[str, tuple[Any, Any, Any]] = {
             PUBLISH: (raw.unary_unary, PublishRequest, PublishResponse),
             VERIFY: (raw.unary_stream, VerifyTopicRequest, VerifyTopicResponse),
             REPORT: (raw.stream_unary, ReportLoadRequest, ReportLoadResponse),
             FRAMES: (raw.stream_stream, PublishFramesRequest, PublishFramesResponse),
-        }[method]
+        }
+        make, request, response = shapes[method]
         return make(
             f"/{method}", request_serializer=request.SerializeToString, response_deserializer=response.FromString
         )
@@ -202,7 +204,7 @@ class Serving:
         client: what the tests' own channels are made with; None for plaintext.
     """
 
-    server: ServerConfig = ServerConfig(addresses=("127.0.0.1:0",), drain_grace=0.2)
+    server: ServerConfig = _PLAIN
     identity: Identity | None = None
     ca_file: str = ""
     client: grpc.ChannelCredentials | None = None

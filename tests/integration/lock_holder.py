@@ -14,12 +14,14 @@ from sira_client import FencingTokenStaleError, connect_insecure
 async def main(address: str, ttl: float) -> None:
     async with connect_insecure(address) as client, client.locks().lock("x", ttl=ttl) as held:
         print(json.dumps({"token": held.token}), flush=True)
+        tries = 0
         while line := await asyncio.to_thread(sys.stdin.readline):
             # Before anything else has been heard of the kernel: what it knows by its own clock.
             knew = not held.held
             written = refused = 0
-            for number in range(int(line)):
-                service = Service(name=f"namespaces/default/services/by-{held.token}-{number}")
+            for _ in range(int(line)):
+                tries += 1
+                service = Service(name=f"namespaces/default/services/by-{held.token}-{tries}")
                 try:
                     await client.registry.CreateService(CreateServiceRequest(service=service), metadata=held.metadata)
                     written += 1

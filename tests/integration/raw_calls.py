@@ -12,7 +12,7 @@ from google.rpc.error_details_pb2 import BadRequest
 from google.rpc.status_pb2 import Status
 from grpc import aio
 from sira.bus.v1 import dead_letter_service_pb2, publish_service_pb2, subscription_service_pb2, topic_service_pb2
-from sira.cluster.v1 import cluster_service_pb2
+from sira.cluster.v1 import cluster_service_pb2, election_service_pb2, lock_service_pb2
 from sira.identity.v1 import authority_service_pb2, identity_service_pb2
 from sira.kernel.v1 import kernel_service_pb2
 from sira.registry.v1 import registry_service_pb2, resolver_service_pb2
@@ -26,6 +26,8 @@ _SERVICES = [
     resolver_service_pb2.DESCRIPTOR.services_by_name["ResolverService"],
     kernel_service_pb2.DESCRIPTOR.services_by_name["KernelService"],
     cluster_service_pb2.DESCRIPTOR.services_by_name["ClusterService"],
+    lock_service_pb2.DESCRIPTOR.services_by_name["LockService"],
+    election_service_pb2.DESCRIPTOR.services_by_name["ElectionService"],
     identity_service_pb2.DESCRIPTOR.services_by_name["IdentityService"],
     authority_service_pb2.DESCRIPTOR.services_by_name["AuthorityService"],
     topic_service_pb2.DESCRIPTOR.services_by_name["TopicService"],
@@ -37,7 +39,7 @@ METHODS: Mapping[str, MethodDescriptor] = {
     f"{service.full_name}/{method.name}": method for service in _SERVICES for method in service.methods
 }
 """Every RPC of ours, by its full name."""
-_ENDLESS = {"Watch", "WatchCluster", "WatchTrustBundles"}
+_ENDLESS = {"Observe", "Watch", "WatchCluster", "WatchTrustBundles"}
 """Streams that go on until their client has had enough."""
 LARGE_HEADERS = [("x-large", "x" * (1 << 15))]
 
@@ -106,14 +108,14 @@ def fields_of(error: aio.AioRpcError) -> list[str]:
 
 async def check(kernel: Running, rpc: str, case: Case) -> None:
     """Makes sure that a case is refused as it says, and has changed nothing."""
-    before = (await kernel.status()).revision
+    before = (await kernel.standing()).revision
     error = await error_of(kernel, rpc, *(request.SerializeToString() for request in case.requests))
     told = f"{case.requests}\n{error.code()} {reason_of(error)}: {error.details()}"
     assert (error.code(), reason_of(error)) == (case.code, case.reason), told
     assert error.details(), told
     if case.reason == "INVALID_FIELD" and case.field:
         assert any(field.startswith(case.field) for field in fields_of(error)), told
-    assert (await kernel.status()).revision == before, told
+    assert (await kernel.standing()).revision == before, told
 
 
 def check_messages(cases: Mapping[str, Sequence[Case]]) -> None:

@@ -21,8 +21,12 @@ from sira.registry.v1.resolver_service_pb2 import WatchRequest, WatchResponse
 from sira.registry.v1.resolver_service_pb2_grpc import ResolverServiceStub
 
 from sira_grpc.clock import Clock
-from sira_grpc.config import KernelConfig, RegistryConfig, ServerConfig, StoreConfig
+from sira_grpc.cluster.names import PREFIX
+from sira_grpc.config import KernelConfig, RegistryConfig, ServerConfig
 from sira_grpc.kernel import Kernel
+from sira_grpc.store.api import Put
+from tests.clocks import FakeClock
+from tests.kernel_store import SERVERS, store_config
 
 SERVICE = "namespaces/default/services/web"
 DETAILS = "grpc-status-details-bin"
@@ -48,6 +52,32 @@ class Running:
         response = await stub.GetStatus(GetStatusRequest())
         status: KernelStatus = response.status
         return status
+
+    async def standing(self) -> KernelStatus:
+        """The status, with the revision of the last change that was asked for.
+
+        On a shared store members write on their own, too: heartbeats, and what finds out how far the store has come.
+        """
+        status = await self.status()
+        if SERVERS:
+            status.revision = await self._last_change()
+        return status
+
+    async def _last_change(self) -> int:
+        registry = self.kernel.registry
+        assert registry is not None
+        snapshot = await registry._store.snapshot("")
+        written = [(entry.key, entry.revision) for entry in snapshot.entries]
+        return max(revision for key, revision in (*written, *snapshot.deleted) if not key.startswith(PREFIX))
+
+    async def elapse(self, clock: FakeClock, seconds: int) -> None:
+        """Lets time pass: on a shared store in steps with a write in each, as a leap looks as if it had stalled."""
+        registry = self.kernel.registry
+        assert registry is not None
+        for _ in range(seconds if SERVERS else 0):
+            clock.advance(1)
+            await registry.commits.write([Put("tests/pulse", b"")])
+        clock.advance(0 if SERVERS else seconds)
 
     async def register(self, *endpoints: Endpoint, **fields: Any) -> RegisterEndpointsResponse:
         request = RegisterEndpointsRequest(endpoints=endpoints, allow_missing_service=True, **fields)
@@ -97,7 +127,7 @@ async def running(
     """Runs a kernel on a data directory, at a port that the system chooses. It stops before its clients let go."""
     config = KernelConfig(
         server=ServerConfig(addresses=("127.0.0.1:0",), drain_grace=5, **server),
-        store=StoreConfig(data_dir=str(path)),
+        store=store_config(path),
         registry=registry or RegistryConfig(),
     )
     async with AsyncExitStack() as stack:

@@ -18,11 +18,12 @@ from sira_client import Settings, connect_insecure
 
 from tests.integration.bus_client_load import SUBSCRIPTION, TOPIC, ClientLoad
 from tests.integration.bus_dead_loads import DeadLetters, Redrives
-from tests.integration.bus_deletion_load import Deletions, check_leftovers, trash
+from tests.integration.bus_deletion_load import Deletions, check_leftovers
 from tests.integration.bus_kernel import kill_while_starting, running
 from tests.integration.bus_ledger import Findings
 from tests.integration.bus_life import Fuse, Life
 from tests.integration.bus_loads import ORDERED, Load, Schedules, Streams, retry
+from tests.kernel_store import count_entries
 
 STILLBORN = 0.2
 """How often a kernel is killed while it starts, too."""
@@ -72,7 +73,7 @@ async def last_life(folder: Path, number: int, loads: Sequence[Load]) -> None:
             await load.check(kernel)
         for topic in await kernel.topic_names():
             assert await kernel.damages(topic) == []
-        while await asyncio.to_thread(trash, folder):
+        while await count_entries(folder, "bus/trash/"):
             pass  # the janitor is at it
     await check_leftovers(folder)
 

@@ -29,6 +29,7 @@ from tests.integration.bus_loads import retry
 from tests.integration.bus_producer import FramesProducer
 from tests.integration.bus_tail import places_of, read_log
 from tests.integration.registry_kernel import refusal
+from tests.kernel_store import SERVERS
 
 DISK = Durability.DURABILITY_DISK
 MEMORY = Durability.DURABILITY_MEMORY
@@ -157,6 +158,7 @@ class FullDisk:
         resource.prlimit(self._kernel.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
+@pytest.mark.skipif(SERVERS > 0, reason="the disk is that of the servers, which are to be stopped when it is full")
 async def test_a_full_disk_refuses_and_loses_nothing(tmp_path: Path) -> None:
     rng = random.Random(20_26)
     findings = Findings()

@@ -21,6 +21,7 @@ from tests.clocks import FakeClock
 from tests.integration.bus_kernel import topic_name
 from tests.integration.bus_stream import Got, Subscriber, settlement
 from tests.integration.bus_world import (
+    FIRST_LETTER,
     LINE,
     ORDERS,
     WORK,
@@ -75,6 +76,11 @@ async def listed(kernel: Running, name: str, **fields: Any) -> Sequence[DeadLett
     return found
 
 
+def numbered(*places: int) -> list[int]:
+    """The numbers of the dead letters that are at some places of all that a subscription has had."""
+    return [FIRST_LETTER + place for place in places]
+
+
 async def got(kernel: Running, letter: DeadLetter) -> DeadLetter:
     answer = await letters(kernel).GetDeadLetter(dead.GetDeadLetterRequest(name=letter.name))
     assert isinstance(answer, dead.GetDeadLetterResponse)
@@ -100,7 +106,7 @@ async def test_a_record_that_is_terminated_is_a_dead_letter(kernel: Running, clo
     assert not letter.record.payload
     full = await got(kernel, letter)
     assert full == DeadLetter(
-        name=f"{WORK}/deadLetters/1",
+        name=f"{WORK}/deadLetters/{FIRST_LETTER + 1}",
         record=record,
         topic="orders",
         offset=1,
@@ -187,11 +193,11 @@ async def test_filters_choose_dead_letters(kernel: Running, clock: FakeClock) ->
         ({"after": second}, [1, 2, 3]),
         ({"before": second}, [0]),
         ({"after": second, "before": third}, [1]),
-        ({"ids": [3, 0, 3, 9, -1]}, [0, 3]),
-        ({"ids": [1, 2], "topic": "orders"}, [1]),
+        ({"ids": numbered(3, 0, 3, 9, -2)}, [0, 3]),
+        ({"ids": numbered(1, 2), "topic": "orders"}, [1]),
     ):
         found = await listed(kernel, WORK, **fields)
-        assert [int(letter.name.rpartition("/")[2]) for letter in found] == wanted, fields
+        assert [int(letter.name.rpartition("/")[2]) for letter in found] == numbered(*wanted), fields
 
 
 async def test_dead_letters_come_page_by_page(kernel: Running) -> None:
@@ -253,7 +259,7 @@ async def test_records_are_redriven_to_another_topic(kernel: Running) -> None:
     await create_subscription(kernel, LINE, "parked")
     await publish(kernel, ORDERS, *payloads("a", "b"))
     await give_up(kernel, WORK, 2)
-    chosen = dead.DeadLetterFilter(ids=[1])
+    chosen = dead.DeadLetterFilter(ids=numbered(1))
     assert await redrive(kernel, WORK, topic=topic_name("parked"), filter=chosen) == (1, 0, 0, False)
     async with Subscriber.of(kernel, LINE) as stream:
         await stream.credit(10)
@@ -286,9 +292,9 @@ async def test_dead_letters_are_purged(kernel: Running) -> None:
         return answer.purged, answer.more
 
     assert await purge(dry_run=True) == (5, False)
-    assert await purge(limit=2, filter=dead.DeadLetterFilter(ids=[0, 2, 4])) == (2, True)
+    assert await purge(limit=2, filter=dead.DeadLetterFilter(ids=numbered(0, 2, 4))) == (2, True)
     assert [letter.offset for letter in await listed(kernel, WORK)] == [1, 3, 4]
-    gone = letters(kernel).GetDeadLetter(dead.GetDeadLetterRequest(name=f"{WORK}/deadLetters/0"))
+    gone = letters(kernel).GetDeadLetter(dead.GetDeadLetterRequest(name=f"{WORK}/deadLetters/{FIRST_LETTER}"))
     assert await refusal(gone) == (grpc.StatusCode.NOT_FOUND, "DEAD_LETTER_NOT_FOUND")
     assert await purge() == (3, False)
     assert await purge() == (0, False)

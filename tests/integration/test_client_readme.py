@@ -39,7 +39,7 @@ async def address() -> AsyncIterator[str]:
 
 async def test_the_examples_run(address: str, capsys: pytest.CaptureFixture[str]) -> None:
     examples = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
-    assert len(examples) == 9
+    assert len(examples) == 10
     names: dict[str, Any] = {"__name__": "readme"}
     for example in examples:
         code = compile(example.replace("127.0.0.1:7400", address), str(README), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
@@ -52,3 +52,5 @@ async def test_the_examples_run(address: str, capsys: pytest.CaptureFixture[str]
     assert "SERVICE_NOT_FOUND" in printed
     assert " 0 disk\n" in printed
     assert "\none\n" in printed
+    assert "holds True False\n" in printed
+    assert "leads a True\n" in printed

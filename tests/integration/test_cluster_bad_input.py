@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import grpc
@@ -20,7 +20,7 @@ from tests.integration.raw_calls import (
 )
 from tests.integration.registry_kernel import Running, reason_of, running
 
-RPCS = {
+RPCS: Mapping[str, type[GetClusterResponse] | type[WatchClusterResponse]] = {
     "sira.cluster.v1.ClusterService/GetCluster": GetClusterResponse,
     "sira.cluster.v1.ClusterService/WatchCluster": WatchClusterResponse,
 }

@@ -12,8 +12,11 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from sira.cluster.v1.member_pb2 import MemberState
 
 from sira_grpc.clock import SystemClock
+from sira_grpc.cluster.forgetting import DUTY
 from sira_grpc.config import ClusterConfig
+from sira_grpc.errors import Conflict
 from sira_grpc.nats_servers import NatsCluster
+from sira_grpc.store import Put
 from sira_grpc.store.nats import open_nats
 from sira_grpc.store.nats_names import Names
 from sira_grpc.store.nats_options import NatsOptions
@@ -55,6 +58,17 @@ async def sees(served: Served, live: frozenset[str]) -> None:
     placement.changed.remove(changed.set)
 
 
+async def holder(served: Served, of: set[str]) -> str:
+    """Returns who has the duty that every cluster has, as a member sees it, once it is one of these."""
+    changed = asyncio.Event()
+    view = served.cluster.view
+    view.duty_changed.append(lambda name: changed.set())
+    while DUTY not in view.duties or view.duties[DUTY].member not in of:
+        await changed.wait()
+        changed.clear()
+    return view.duties[DUTY].member
+
+
 async def beats(served: Served, number: int) -> None:
     """Returns when a member's heartbeat of a number, or a later one, has gone through."""
     beaten = asyncio.Event()
@@ -80,6 +94,24 @@ async def test_a_member_that_falls_silent_is_dead_to_all_others_and_live_again_w
     c.link.cut = False
     for each in members:
         await sees(each, ALL)
+
+
+async def test_a_duty_goes_on_elsewhere_and_its_guard_stops_who_had_it(members: list[Served]) -> None:
+    a, b, c = members
+    duties = {each.cluster.placement.member: each for each in members}
+    first = duties[await holder(a, set(ALL))]
+    await holder(first, {first.cluster.placement.member})
+    guard = first.cluster.duties.guard(DUTY)
+    await first.link._store.commit([Put("work", b"1"), guard])
+    first.link.cut = True
+    others = [each for each in (a, b, c) if each is not first]
+    second = duties[await holder(others[0], {each.cluster.placement.member for each in others})]
+    for each in others:
+        await holder(each, {second.cluster.placement.member})
+    # The first one's connection is good, as if it had been held up with its commit on the way.
+    with pytest.raises(Conflict):
+        await first.link._store.commit([Put("work", b"2"), guard])
+    await second.link._store.commit([Put("work", b"3"), second.cluster.duties.guard(DUTY)])
 
 
 async def test_the_death_of_the_leader_of_the_store_kills_no_member(

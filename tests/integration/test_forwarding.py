@@ -221,6 +221,38 @@ async def test_a_slow_reader_holds_the_owner_back() -> None:
         assert [r.records async for r in _rest(call)] == list(range(2, 20_001))
 
 
+async def test_an_owner_slow_to_read_holds_the_client_back() -> None:
+    async with world() as members:
+        first, owner = members.members
+        go = asyncio.Event()
+
+        async def frames(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+            await go.wait()
+            yield PublishFramesResponse(count=len([request async for request in requests]))
+
+        owner.shapes.frames = frames  # type: ignore[method-assign]
+        written = 0
+        call = first.call(FRAMES)()
+
+        async def write() -> None:
+            nonlocal written
+            for _ in range(1_500):
+                await call.write(PublishFramesRequest(topic=TOPIC, frame=bytes(65_536)))
+                written += 1
+            await call.done_writing()
+
+        writing = asyncio.create_task(write())
+        before = -1
+        while written != before:
+            before = written
+            for _ in range(2_000):
+                await asyncio.sleep(0)
+        assert written < 1_000
+        go.set()
+        await writing
+        assert (await call.read()).count == 1_500
+
+
 async def test_a_stream_of_ten_thousand_messages_keeps_its_order() -> None:
     async with world() as members:
         first, _ = members.members

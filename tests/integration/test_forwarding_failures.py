@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -255,3 +256,87 @@ async def test_a_member_whose_clock_is_wrong_is_told_so_and_its_clients_are_not_
         told = await failure(members.members[0].call(PUBLISH)(REQUEST))
         assert (told.code, told.reason) == (grpc.StatusCode.UNAVAILABLE, "NOT_OWNER")
         assert "clocks" in told.message
+
+
+@pytest.mark.parametrize("method", [PUBLISH, FRAMES, VERIFY])
+async def test_a_connection_that_breaks_under_way_leaves_the_outcome_unknown(method: str) -> None:
+    async with world() as members, _Wire(members.addresses["m1"][0]) as wire:
+        first, second = members.members
+        members.addresses["m1"] = (wire.address,)
+        begun = asyncio.Queue[None]()
+
+        async def publish(request: Any, context: Context) -> Any:
+            begun.put_nowait(None)
+            await asyncio.Event().wait()
+
+        async def stream(requests: Any, context: Context) -> AsyncIterator[Any]:
+            begun.put_nowait(None)
+            await asyncio.Event().wait()
+            yield None
+
+        second.shapes.publish = publish  # type: ignore[method-assign]
+        second.shapes.frames = second.shapes.verify = stream  # type: ignore[method-assign,assignment]
+        requests: dict[str, Any] = {PUBLISH: REQUEST, FRAMES: iter([FIRST]), VERIFY: VerifyTopicRequest(name=TOPIC)}
+        call = first.call(method)(requests[method])
+        await begun.get()
+        wire.cut()
+        told = await (failure(call) if method == PUBLISH else _ended(call))
+        assert (told.code, told.reason) == (grpc.StatusCode.UNAVAILABLE, "NOT_OWNER")
+        assert told.metadata == {"member": "m1", "executed": "unknown"}
+        assert begun.empty()
+
+
+async def test_a_connection_that_broke_is_made_again() -> None:
+    async with world() as members, _Wire(members.addresses["m1"][0]) as wire:
+        first, _ = members.members
+        members.addresses["m1"] = (wire.address,)
+        await _served_by(first, PUBLISH)
+        held = first.call(FRAMES)()
+        await held.write(FIRST)
+        assert (await held.read()).offset == 5
+        wire.cut()
+        assert (await _ended(held)).metadata["executed"] == "unknown"
+        for method in METHODS:
+            await _served_by(first, method)
+
+
+class _Wire:
+    """A connection between two members that a test can cut, as when one of them is killed."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._writers: set[asyncio.StreamWriter] = set()
+        self.address = ""
+
+    async def __aenter__(self) -> _Wire:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self._server.close()
+        self.cut()
+
+    def cut(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host, _, port = self._target.rpartition(":")
+        there_reader, there_writer = await asyncio.open_connection(host, int(port))
+        ends = {writer, there_writer}
+        self._writers |= ends
+        try:
+            await asyncio.gather(_pass(reader, there_writer), _pass(there_reader, writer))
+        finally:
+            self._writers -= ends
+            for end in ends:
+                end.transport.abort()
+
+
+async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+    writer.transport.abort()

@@ -23,21 +23,30 @@ class Registry:
     """The registry of a member, as far as its peers see it."""
 
     def __init__(self) -> None:
-        self.own: asyncio.Queue[list[EndpointLoad]] = asyncio.Queue()
+        self.reported: list[EndpointLoad] = []
+        self.following: list[asyncio.Queue[list[EndpointLoad]]] = []
         self.remote: asyncio.Queue[str] = asyncio.Queue()
-        self.followers = 0
         self.left = asyncio.Event()
         self.asked: list[tuple[list[str], int, float]] = []
         self.counts = (0, 0)
 
     async def follow(self) -> AsyncGenerator[list[EndpointLoad], None]:
-        self.followers += 1
+        queue: asyncio.Queue[list[EndpointLoad]] = asyncio.Queue()
+        self.following.append(queue)
         try:
+            if self.reported:
+                yield list(self.reported)
             while True:
-                yield await self.own.get()
+                yield await queue.get()
         finally:
-            self.followers -= 1
+            self.following.remove(queue)
             self.left.set()
+
+    def report(self, *names: str) -> None:
+        loads = [EndpointLoad(name=name) for name in names]
+        self.reported += loads
+        for queue in self.following:
+            queue.put_nowait(loads)
 
     def put_remote(self, loads: Iterable[EndpointLoad]) -> None:
         for load in loads:
@@ -66,10 +75,12 @@ async def test_loads_are_followed_at_every_other_member() -> None:
     made, servicers = registries(3)
     async with world(3, servicers=servicers) as members:
         _start(members, made)
-        made[0].own.put_nowait([EndpointLoad(name="a"), EndpointLoad(name="b")])
-        made[0].own.put_nowait([EndpointLoad(name="to one of them")])
-        seen = {await made[number].remote.get() for number in (1, 2)}
-        assert seen <= {"a", "b", "to one of them"}
+        made[0].report("a", "b")
+        for number in (1, 2):
+            assert [await made[number].remote.get() for _ in range(2)] == ["a", "b"]
+        made[0].report("c")
+        for number in (1, 2):
+            assert await made[number].remote.get() == "c"
         assert made[0].remote.empty()
 
 
@@ -80,13 +91,13 @@ async def test_who_is_gone_is_followed_no_more_and_who_comes_is() -> None:
         first.placement.set_live("m0")
         first.forwarding.start(made[0])
         first.placement.set_live("m0", "m1")
-        made[1].own.put_nowait([EndpointLoad(name="a")])
+        made[1].report("a")
         assert await made[0].remote.get() == "a"
         first.placement.set_live("m0")
         await made[1].left.wait()
         first.placement.set_live("m0", "m1")
-        made[1].own.put_nowait([EndpointLoad(name="b")])
-        assert await made[0].remote.get() == "b"
+        made[1].report("b")
+        assert [await made[0].remote.get() for _ in range(2)] == ["a", "b"]
         assert not first.forwarding.failed.is_set()
 
 
@@ -96,7 +107,7 @@ async def test_a_member_that_is_not_up_yet_is_followed_once_it_is() -> None:
         first = members.members[0]
         addresses = members.addresses.pop("m1")
         first.forwarding.start(made[0])
-        made[1].own.put_nowait([EndpointLoad(name="a")])
+        made[1].report("a")
         members.addresses["m1"] = addresses
         assert await made[0].remote.get() == "a"
 
@@ -132,4 +143,4 @@ async def test_nobody_but_members_is_answered(metadata: tuple[tuple[str, bytes],
         assert told.code is grpc.StatusCode.UNAUTHENTICATED
         told = await failure(lambda: anext(aiter(stub.FollowLoads(pb.FollowLoadsRequest(), metadata=metadata))))
         assert told.code is grpc.StatusCode.UNAUTHENTICATED
-        assert (made[0].asked, made[0].followers) == ([], 0)
+        assert (made[0].asked, made[0].following) == ([], [])

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sira_client import connect_insecure
+from sira_client import LockLostError, SiraError, connect_insecure
 
 from tests.integration.registry_kernel import Running, running
+from tests.integration.sira_process import dev
 
 HOLDER = Path(__file__).with_name("lock_holder.py")
 TRIES = 150
@@ -54,7 +55,7 @@ async def holder(kernel: Running) -> AsyncIterator[Holder]:
         yield Holder(process)
     finally:
         process.kill()
-        await process.wait()
+        await process.communicate()  # which closes the pipes, too
 
 
 async def test_a_stopped_holder_is_fenced(kernel: Running, holder: Holder) -> None:
@@ -69,3 +70,23 @@ async def test_a_stopped_holder_is_fenced(kernel: Running, holder: Holder) -> No
             assert taken.held
         # Neither does it hold again once nobody does.
         assert await holder.write(TRIES) == {"written": 0, "refused": TRIES, "knew": True}
+
+
+async def test_who_hears_nothing_of_the_kernel_takes_the_lock_for_lost() -> None:
+    with dev() as process:
+        (address,) = (await asyncio.to_thread(process.json))["addresses"]
+        async with connect_insecure(address) as client:
+            held = await client.locks().lock("x", ttl=TTL).__aenter__()
+            lead = await client.locks().election("x").campaign(ttl=TTL).__aenter__()
+            process._process.send_signal(signal.SIGSTOP)
+            async with asyncio.timeout(30):
+                await held.lost.wait()
+                with pytest.raises(SiraError):
+                    await lead.proclaim(b"x")
+            assert (held.held, lead.leads, lead.lost.is_set()) == (False, False, True)
+            assert isinstance(held.error, LockLostError)
+            process._process.send_signal(signal.SIGCONT)
+            await held.close()
+            assert held.lost.is_set()
+            async with client.locks().lock("x", ttl=TTL) as again:
+                assert again.token > held.token

@@ -107,8 +107,8 @@ async def test_a_lock_outlives_a_restart_of_the_kernel(tmp_path: Path) -> None:
             while await _held(client) != (held.token, 1):
                 pass  # each call is a wait of its own
         async with Kernel(_config(tmp_path, address)):
-            while held.error is not None or await _held(client) != (held.token, 1):
-                await asyncio.sleep(0.01)
+            while await _held(client) != (held.token, 1) or held.error is not None:
+                pass  # each call is a wait of its own
             assert held.held
             await held.close()
             taken = await waiting
@@ -124,7 +124,9 @@ async def test_a_fenced_write_is_refused_once_the_lock_has_gone_on(kernel: Runni
     publish = PublishServiceStub(kernel.channel)
     record = PublishRequest(topic="namespaces/default/topics/t", records=[Record(payload=b"x")])
     async with locks.lock("x") as held:
-        await client.registry.CreateService(CreateServiceRequest(service=Service(name=f"{name}0")), metadata=held.metadata)
+        await client.registry.CreateService(
+            CreateServiceRequest(service=Service(name=f"{name}0")), metadata=held.metadata
+        )
         assert (await publish.Publish(record, metadata=held.metadata)).records[0].offset == 0
     async with locks.lock("x"):
         for number in range(1, STALE_TRIES):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from sira_grpc.store.nats_options import NatsOptions
 from tests.integration.nats_worlds import opened, options
 
 PASSWORD = "only-here"
-SYSTEM = {"system_user": SYSTEM_USER, "system_password": PASSWORD}
+SYSTEM: dict[str, Any] = {"system_user": SYSTEM_USER, "system_password": PASSWORD}
 
 
 async def test_servers_that_acknowledge_before_they_write_are_refused(tmp_path: Path) -> None:
@@ -57,4 +58,4 @@ async def test_messages_that_are_too_small_for_frames_are_refused(tmp_path: Path
 
 async def test_no_server_is_no_store() -> None:
     with pytest.raises(StoreUnavailable, match="could be reached"):
-        await open_nats(NatsOptions(url="nats://127.0.0.1:1"), clock=SystemClock())
+        await open_nats(NatsOptions(url="nats://127.0.0.1:1"), clock=SystemClock(), open_timeout=0.5)

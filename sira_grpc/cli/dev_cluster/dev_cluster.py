@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sira_grpc.background import Background
 from sira_grpc.cli.dev_cluster.member_process import MemberProcess, describe
 from sira_grpc.cli.dev_cluster.tether import tether
 from sira_grpc.cli.exits import ExitCode
@@ -68,7 +69,7 @@ class DevCluster:
             )
             for number, (port, token_port) in enumerate(zip(plan.ports[:count], plan.ports[count:], strict=True), 1)
         ]
-        self._keeping: list[asyncio.Task[None]] = []
+        self._background = Background()
 
     async def start(self) -> None:
         """Starts the servers, then the members, the first one before the others: it founds what the others find.
@@ -83,17 +84,20 @@ class DevCluster:
             first, *others = self.members
             await first.start()
             await _all(member.start() for member in others)
-            self._keeping = [
-                *(asyncio.create_task(_keep_node(node), name=f"keeping {node.name}") for node in self.nodes.servers),
-                *(asyncio.create_task(_keep_member(one), name=f"keeping {one.name}") for one in self.members),
-            ]
+            for node in self.nodes.servers:
+                self._background.own(_keep_node(node), f"restarts of {node.name}")
+            for member in self.members:
+                self._background.own(_keep_member(member), f"restarts of {member.name}")
             stack.pop_all()
+
+    @property
+    def failed(self) -> asyncio.Event:
+        """Something cannot be started again."""
+        return self._background.failed
 
     async def stop(self) -> None:
         """Stops the members, which drain, then the servers. Idempotent."""
-        for task in self._keeping:
-            task.cancel()
-        await asyncio.gather(*self._keeping, return_exceptions=True)
+        await self._background.cancel()
         await asyncio.gather(*(member.stop() for member in self.members))
         await self.nodes.stop()
 

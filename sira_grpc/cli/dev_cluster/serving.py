@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sira_grpc.cli.dev_cluster.dev_cluster import NODES, DevCluster, Plan, choose_ports, holding
+from sira_grpc.cli.failures import Failure
 from sira_grpc.cli.output import Format, Printer, say
 
 
@@ -37,7 +38,7 @@ def serve_cluster(
         environment: of each member.
 
     Raises:
-        Failure: the directory is taken, or a member does not start.
+        Failure: the directory is taken, a member does not start, or what has ended cannot be started again.
         StoreUnavailable: there is no nats-server, or they do not become a cluster.
     """
     started = time.monotonic()
@@ -60,12 +61,16 @@ async def _serve(plan: Plan, printer: Printer, started: float, *, kept: bool) ->
             return
         await starting
         _tell(cluster, printer, time.monotonic() - started, kept=kept)
-        await signals.next()
+        failing = asyncio.create_task(cluster.failed.wait())
+        failed = await signals.before(failing)
+        failing.cancel()
         say("stopping the members, then the servers; once more kills them")
         stopping = asyncio.create_task(cluster.stop())
         if not await signals.before(stopping):
             await cluster.kill()
         await stopping
+    if failed:
+        raise Failure("something that has ended cannot be started again: see what is said above")
 
 
 class _Signals:
@@ -86,7 +91,7 @@ class _Signals:
         """Returns at the next one."""
         await self._came.acquire()
 
-    async def before(self, work: asyncio.Task[None]) -> bool:
+    async def before(self, work: asyncio.Task[Any]) -> bool:
         """Returns whether work ended before the next one."""
         coming = asyncio.create_task(self.next())
         try:

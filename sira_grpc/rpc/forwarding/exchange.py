@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from grpc import aio
@@ -53,7 +53,7 @@ class Exchange:
         await self._finish()
         return response
 
-    async def responses(self) -> AsyncIterator[bytes]:
+    async def responses(self) -> AsyncGenerator[bytes, None]:
         """Yields the responses; see `response`."""
         await self._open()
         read = self._outgoing.read

@@ -103,15 +103,16 @@ class Route:
         while (connection := await attempts.connect()) is not None:
             exchange = self._begin(call, connection, data, requests, streams=True)
             try:
-                async for response in exchange.responses():
-                    yield response
+                async with aclosing(exchange.responses()) as responses:
+                    async for response in responses:
+                        yield response
                 return
             except (aio.AioRpcError, asyncio.CancelledError) as error:
                 await _failed(call, attempts, exchange, error)
             finally:
                 await exchange.close()
-        async with aclosing(here()) as responses:
-            async for response in responses:
+        async with aclosing(here()) as own:
+            async for response in own:
                 yield response
 
     def _begin(

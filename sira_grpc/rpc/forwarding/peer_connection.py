@@ -24,7 +24,7 @@ class PeerConnection:
         close: takes the channel back once it is retired and its calls are over.
 
     Attributes:
-        lost: its calls were cut off: the member is gone.
+        retired: it is given to no new calls.
     """
 
     def __init__(
@@ -34,15 +34,19 @@ class PeerConnection:
         close: Callable[[aio.Channel], None],
     ) -> None:
         self.credentials = credentials
-        self.lost = False
         self._channel = channel
         self._close = close
         self._calls: set[Outgoing] = set()
         self._connecting = 0
-        self._retired = False
+        self.retired = False
         self._closed = False
         # Making one costs more than a call.
         self._callables: dict[tuple[str, bool, bool], Callable[..., Any]] = {}
+
+    @property
+    def idle(self) -> bool:
+        """Whether no call is under way."""
+        return not self._calls
 
     @property
     def ready(self) -> bool:
@@ -100,18 +104,17 @@ class PeerConnection:
 
     def retire(self) -> None:
         """Closes it once its calls are over. It must be given no more."""
-        if not self._retired:
-            self._retired = True
+        if not self.retired:
+            self.retired = True
             self._close_if_unused()
 
     def cut(self) -> None:
-        """Ends its calls at once: each finds that `lost` is set."""
-        self.lost = True
+        """Ends its calls at once: to whoever waits for them, as if they were cancelled."""
         for call in tuple(self._calls):
             call.cancel()
         self.retire()
 
     def _close_if_unused(self) -> None:
-        if self._retired and not self._calls and not self._connecting and not self._closed:
+        if self.retired and not self._calls and not self._connecting and not self._closed:
             self._closed = True
             self._close(self._channel)

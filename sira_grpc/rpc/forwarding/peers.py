@@ -85,6 +85,11 @@ class _Peer:
             known = self._connections[address] = self._connect(address)
         return known
 
+    @property
+    def idle(self) -> bool:
+        """Whether no call is under way."""
+        return all(connection.idle for connection in self._connections.values())
+
     def next(self) -> None:
         """Goes on to the next address: this one does not answer."""
         self._at = (self._at + 1) % len(self._addresses)
@@ -143,7 +148,7 @@ class Peers:
                 connected = await connection.connect()
         except TimeoutError:
             connected = False
-        if connected and not connection.lost:
+        if connected and not connection.retired:  # it may have been meanwhile
             return connection
         peer.next()
         return None
@@ -172,9 +177,17 @@ class Peers:
         for member in self._peers.keys() - self.others:
             peer = self._peers.pop(member)
             peer.retire()
-            self._leaving[peer] = asyncio.get_running_loop().call_later(PARTING_SECONDS, self._part, peer)
+            self._part_later(member, peer)
 
-    def _part(self, peer: _Peer) -> None:
+    def _part_later(self, member: str, peer: _Peer) -> None:
+        loop = asyncio.get_running_loop()
+        self._leaving[peer] = loop.call_later(PARTING_SECONDS, self._part, member, peer)
+
+    def _part(self, member: str, peer: _Peer) -> None:
+        """Cuts what is left, unless the member was only slow and is there again."""
+        if member in self.others and not peer.idle:
+            self._part_later(member, peer)
+            return
         del self._leaving[peer]
         peer.cut()
 

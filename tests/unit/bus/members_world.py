@@ -18,6 +18,7 @@ from sira.bus.v1.subscription_service_pb2 import (
     Delivery,
     OpenSubscription,
     Settle,
+    Settled,
     Settlement,
     SubscribeRequest,
     SubscribeResponse,
@@ -228,39 +229,40 @@ class Member:
 
 
 class Stream:
-    """A consumer. What it is told is in `told`, in order; `next` waits for it."""
+    """A consumer."""
 
     def __init__(self, bus: Bus, opening: OpenSubscription, credit: int) -> None:
-        self.told: asyncio.Queue[SubscribeResponse | SiraError] = asyncio.Queue()
-        self._said: asyncio.Queue[SubscribeRequest | None] = asyncio.Queue()
+        self._deliveries: asyncio.Queue[Delivery | SiraError] = asyncio.Queue()
+        self._settled: asyncio.Queue[Settled | SiraError] = asyncio.Queue()
+        self._said: asyncio.Queue[SubscribeRequest] = asyncio.Queue()
         self._heard = bus.subscribing.serve(self._requests(), "tester")
         self._said.put_nowait(SubscribeRequest(open=opening))
         self._said.put_nowait(SubscribeRequest(credit=Credit(records=credit, bytes=1 << 30)))
         self._task = asyncio.create_task(self._listen())
 
     async def _requests(self) -> AsyncIterator[SubscribeRequest]:
-        while (request := await self._said.get()) is not None:
-            yield request
+        while True:
+            yield await self._said.get()
 
     async def _listen(self) -> None:
         try:
             async for message in self._heard:
-                self.told.put_nowait(SubscribeResponse.FromString(message))
+                response = SubscribeResponse.FromString(message)
+                if response.WhichOneof("event") == "delivery":
+                    self._deliveries.put_nowait(response.delivery)
+                elif response.WhichOneof("event") == "settled":
+                    self._settled.put_nowait(response.settled)
         except SiraError as error:
-            self.told.put_nowait(error)
-
-    async def next(self) -> SubscribeResponse | SiraError:
-        async with asyncio.timeout(30):
-            return await self.told.get()
+            self._deliveries.put_nowait(error)
+            self._settled.put_nowait(error)
 
     async def delivery(self) -> Delivery:
-        """The next delivery."""
-        while True:
-            told = await self.next()
-            if isinstance(told, SiraError):
-                raise told
-            if told.WhichOneof("event") == "delivery":
-                return told.delivery
+        """The next delivery. Raises what the stream ended with."""
+        async with asyncio.timeout(30):
+            told = await self._deliveries.get()
+        if isinstance(told, SiraError):
+            raise told
+        return told
 
     async def offsets(self, count: int) -> list[int]:
         """The offsets of the next so many records."""
@@ -269,20 +271,21 @@ class Stream:
             found += offsets_of(await self.delivery())
         return found
 
-    async def settled(self) -> None:
-        """Returns when something was confirmed."""
-        while True:
-            told = await self.next()
-            if isinstance(told, SiraError):
-                raise told
-            if told.WhichOneof("event") == "settled":
-                return
+    async def settled(self) -> Settled:
+        """Returns what was confirmed. Raises what the stream ended with."""
+        async with asyncio.timeout(30):
+            told = await self._settled.get()
+        if isinstance(told, SiraError):
+            raise told
+        return told
 
     async def error(self) -> SiraError:
         """What it ended with."""
-        while not isinstance(told := await self.next(), SiraError):
-            continue
-        return told
+        while True:
+            try:
+                await self.delivery()
+            except SiraError as error:
+                return error
 
     def settle(self, kind: str, first: int, end: int, *, partition: int = 0, topic: str = "t") -> None:
         settlement = Settlement(topic=topic, partition=partition)
@@ -290,10 +293,10 @@ class Stream:
         getattr(settlement, kind).SetInParent()
         self._said.put_nowait(SubscribeRequest(settle=Settle(settlements=[settlement])))
 
-    async def ack(self, first: int, end: int) -> None:
-        """Settles records, and returns when that is confirmed."""
+    async def ack(self, first: int, end: int) -> Settled:
+        """Settles records, and returns what was confirmed."""
         self.settle("ack", first, end)
-        await self.settled()
+        return await self.settled()
 
     async def close(self) -> None:
         self._task.cancel()

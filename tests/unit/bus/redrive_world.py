@@ -58,7 +58,7 @@ class RedriveWorld:
         self.subscription: SubscriptionEntry
         self.letters: DeadLetters
 
-    async def _tenure(self, namespace: str) -> Tenure:
+    async def _tenure(self, namespace: str, *, patient: bool = True) -> Tenure:
         return self._tenures.setdefault(namespace, Tenure(namespace))
 
     async def start(self) -> None:

@@ -37,7 +37,7 @@ class SharedStore:
         self.shared = shared
         self.available = True
         self.failures: list[Exception] = []
-        self.commits: list[Sequence[Op]] = []
+        self.syncs = 0
         self.meanwhile: Callable[[], Awaitable[object]] | None = None
         self.gate = asyncio.Event()
         self.gate.set()
@@ -49,8 +49,13 @@ class SharedStore:
             await meanwhile()
         if self.failures:
             raise self.failures.pop(0)
-        self.commits.append(ops)
         return await self._store.commit(ops)
+
+    async def sync(self) -> int:
+        if self.failures:
+            raise self.failures.pop(0)
+        self.syncs += 1
+        return await self._store.sync()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)

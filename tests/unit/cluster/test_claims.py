@@ -94,7 +94,7 @@ class Machine(RuleBasedStateMachine):
         assert self.record is not None
         claim = data.draw(st.sampled_from([claim for claim, _ in (*self.model.granted, *self.model.queue)]))
         before = self.record.SerializeToString()
-        moved = claims.proclaim(claims.move(self.record, claim, "b"), claim, value)
+        moved = claims.proclaim(claims.move(self.record, {claim}, "b"), claim, value)
         assert self.record.SerializeToString() == before
         self.write(moved)
         (found,) = (c for c in (*self.record.holders, *self.record.waiters) if c.id == claim)

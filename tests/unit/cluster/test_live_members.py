@@ -74,13 +74,29 @@ async def test_a_member_that_was_held_up_gives_everybody_their_time_anew(world: 
 
 async def test_after_a_short_stall_the_others_have_as_much_time_on_top(world: World) -> None:
     a, b = await world.start("a"), await world.start("b")
-    await world.beats(a, b)
+    await world.beats(b, a)
     await world.beats(a, seconds=1.5)
     await world.beats(b, a)  # what was written before the stall, say: it does not shorten that
     await world.beats(a, rounds=7)
     assert a.live == {"a", "b"}
     await world.beats(a)
     assert a.live == {"a"}
+
+
+async def test_one_that_was_held_up_while_others_were_not_has_no_more_than_a_timeout_for_the_silent(
+    world: World,
+) -> None:
+    a, b, c = [await world.start(member) for member in "abc"]
+    await world.beats(a, b, c)
+    await world.beats(b, rounds=16)
+    assert b.live == {"b"}
+    assert a.live == {"a", "b", "c"}
+    await world.beats(b, a)
+    assert b.live == {"a", "b"}
+    await world.beats(b, a, rounds=3)
+    assert a.live == {"a", "b", "c"}
+    await world.beats(b, a)
+    assert a.live == {"a", "b"}
 
 
 async def test_a_store_that_stalls_kills_nobody(world: World) -> None:

@@ -261,3 +261,25 @@ def test_leases_that_are_gone_take_no_memory(table: Table) -> None:
         table.delete(table.put())
     assert len(table.leases._heap) <= STALE_ENTRIES + 4
     assert table.expires_at(kept) == TTL
+
+
+def test_time_that_is_lost_puts_off_every_deadline(table: Table) -> None:
+    key = table.put()
+    table.clock.advance(TTL - 1)
+    table.leases.lose(100)
+    assert table.leases.left(table.leases.open(str(key))) == 101
+    assert table.expires_at(key) == 101
+
+
+def test_time_that_is_lost_puts_off_no_later_renewal(table: Table) -> None:
+    key = table.put()
+    table.clock.advance(TTL - 1)
+    table.leases.renew(key.id)
+    assert table.leases.due() == []
+    for _ in range(3):
+        table.leases.lose(100)
+        table.clock.advance(1)
+        assert table.leases.due() == []
+        table.leases.renew(key.id)
+    assert table.expires_at(key) == TTL
+    assert len(table.leases._heap) <= 4

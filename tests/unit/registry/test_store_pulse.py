@@ -22,7 +22,7 @@ class Pulse:
         self.clock = clock
         self.view = RegistryView(clock)
         self.time = LeaseTime(clock)
-        self.pulse = StorePulse(self.view, clock, self.time, quiet=quiet)
+        self.pulse = StorePulse(self.view, clock, self.time.lose, quiet=quiet)
         self._began = self.time.now()
 
     def beat(self) -> None:

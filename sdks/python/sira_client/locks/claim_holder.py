@@ -25,8 +25,8 @@ class ClaimHolder:
     """Claims something, waits for it, and holds it until it is released or lost.
 
     What is held counts as lost one TTL after the last request was sent that the kernel has answered, on the monotonic
-    clock of this process, whatever comes later: the kernel counts from when it heard that request, which was after. So a
-    process that was stopped for that long knows it when it goes on.
+    clock of this process, whatever comes later: the kernel counts from when it heard that request, which was after.
+    So a process that was stopped for that long knows it when it goes on.
 
     Attributes:
         token: fencing token; 0 while it waits.

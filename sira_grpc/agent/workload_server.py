@@ -86,8 +86,8 @@ class Attested(Interceptor):
 class AgentDrain(Drain):
     """The end of the agent, as calls meet it."""
 
-    def refusal(self) -> KernelStopping:
-        """Makes the error that a call gets."""
+    def refusal(self, *, executed: str = "unknown") -> KernelStopping:
+        """Makes the error that a call gets. Nobody forwards calls to an agent: whether it was begun is not told."""
         return KernelStopping("the agent is stopping: try again in a moment", retry_after=1.0)
 
 

@@ -140,8 +140,8 @@ class SqliteStore:
         return await self._state.get(key)
 
     async def sync(self) -> int:
-        """See StateStore: there is no other member."""
-        return self.revision
+        """See StateStore."""
+        return await self._state.sync()
 
     async def snapshot(self, prefix: str) -> Snapshot:
         """See StateStore."""

@@ -37,9 +37,13 @@ class Readers:
         Raises:
             SiraError: what read raised, or StoreUnavailable when the store is closed.
         """
+        self.check_open()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, read)
+
+    def check_open(self) -> None:
+        """Raises StoreUnavailable if the store is closed."""
         if self._closing:
             raise closed(self._path)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, read)
 
     def _run(self, read: Callable[[sqlite3.Connection], T]) -> T:
         db = self._idle.get()

@@ -55,6 +55,11 @@ class SqliteState:
             self._feed.learn(entry.revision)
         return entry
 
+    async def sync(self) -> int:
+        """See StateStore: there is no other member."""
+        self._readers.check_open()
+        return self.revision
+
     async def snapshot(self, prefix: str) -> Snapshot:
         """See StateStore."""
         check_prefix(prefix)

@@ -74,11 +74,12 @@ class NatsEngine:
         self._options = NatsOptions(
             url=servers.url, prefix=f"t{uuid4().hex[:16]}", replicas=min(3, len(servers.servers))
         )
-        self._store: NatsStore | None = None
+        self._stores: list[NatsStore] = []
 
     async def open(self) -> Store:
-        self._store = await open_nats(self._options, clock=SystemClock(), ring_bytes=self.ring_bytes)
-        return self._store
+        """Opens the store; where it is open already, as another member does."""
+        self._stores.append(await open_nats(self._options, clock=SystemClock(), ring_bytes=self.ring_bytes))
+        return self._stores[-1]
 
     async def reopen(self) -> Store:
         await self._close()
@@ -89,9 +90,8 @@ class NatsEngine:
         await delete_streams(self._servers.url, self._options.prefix)
 
     async def _close(self) -> None:
-        if self._store is not None:
-            await self._store.close()
-            self._store = None
+        while self._stores:
+            await self._stores.pop().close()
 
 
 class RinglessNatsEngine(NatsEngine):

@@ -176,6 +176,10 @@ class StateMachine(StoreMachine):
         self.run(self.store.compact(revision))
         self.compacted = max(self.compacted, revision)
 
+    @rule()
+    def sync(self) -> None:
+        assert self.run(self.store.sync()) == self.revision
+
     @rule(ahead=st.integers(1, 1 << 70))
     def compact_ahead(self, ahead: int) -> None:
         with pytest.raises(RevisionAhead):

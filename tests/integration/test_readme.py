@@ -16,6 +16,7 @@ from queue import Empty, Queue
 
 import pytest
 
+from sira_grpc.nats_server import free_ports
 from tests.integration.marked_blocks import Command, File, blocks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,6 +25,8 @@ DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.
 PATIENCE_SECONDS = 60
 PORTS = (7400, 7443, 7444, 9464)
 """Ports of the document that are exchanged for free ones."""
+FIRST_MEMBER, SECOND_MEMBER = 7450, 7451
+"""Ports of the cluster's members: exchanged too, one behind the other, and freed again when one of them is killed."""
 
 
 class Reader:
@@ -32,6 +35,8 @@ class Reader:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._ports = {port: _free_port() for port in PORTS}
+        (first,) = free_ports(1)
+        self._ports.update({FIRST_MEMBER: first, SECOND_MEMBER: first + 1})
         plain = {key: value for key, value in os.environ.items() if not key.startswith("SIRA_")}
         self._environment = {
             **plain,
@@ -101,7 +106,7 @@ class Reader:
     def _own(self, text: str) -> str:
         """The text with ports that are free here."""
         for port, free in self._ports.items():
-            text = text.replace(f":{port}", f":{free}")
+            text = text.replace(f":{port}", f":{free}").replace(f"--port {port}", f"--port {free}")
         return text.replace("sira dev", f"sira dev --listen 127.0.0.1:{self._ports[7400]}")
 
     def _theirs(self, text: str) -> str:

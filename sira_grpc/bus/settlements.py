@@ -13,7 +13,7 @@ from sira_grpc.bus.delivery import Retry
 from sira_grpc.bus.pump import Pump
 from sira_grpc.bus.spans import Spans
 from sira_grpc.clock import Clock
-from sira_grpc.errors import SiraError
+from sira_grpc.errors import SiraError, StoreUnavailable
 from sira_grpc.store.api import LogStore
 from sira_grpc.times import NANOS
 
@@ -102,6 +102,8 @@ class Settlements:
                 self._dead_letters = max(self._dead_letters, record.dead_letters)
                 self._steps += 1
             offset = frames[-1].offset + 1
+        if offset < held.next:  # what is not known to be settled would be delivered again
+            raise StoreUnavailable(f"{self._name}: {offset} to {held.next} are not to be had now", retry_after=0.1)
         return Recovered(settled, retries, self._dead_letters, self._steps)
 
     def _revived(self, records: Sequence[RetryRecord]) -> Iterator[Retry]:

@@ -33,8 +33,8 @@ class StoreConfig(Section, frozen=True):
     their state. Default sira."""
     replicas: Replicas = 3
     """Copies that NATS keeps of everything, 1 to 5; half of them, rounded down, may be lost. Default 3."""
-    write_timeout: Seconds = 8
-    """How long a write waits for the NATS cluster. Seconds, default 8: an election, 4 to 5.1 s, and a second try."""
+    write_timeout: Seconds = 10
+    """How long a write waits for the NATS cluster. Seconds, default 10: an election takes 4 to 9 s."""
     accept_weak_durability: bool = False
     """Warn, where a NATS cluster would be refused because it may lose what it acknowledges. Default false."""
     credentials_file: str = ""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-WRITE_TIMEOUT = 8.0
-"""Default of write_timeout: a dead leader's stream has another within about 5 s, so a write under way outlives it."""
+WRITE_TIMEOUT = 10.0
+"""Default of write_timeout: a dead leader's stream has another within 4 to 9 s, so a write under way outlives it."""
 _PREFIX = re.compile(r"[A-Za-z0-9-]{1,32}")
 
 

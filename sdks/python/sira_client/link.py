@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 import grpc
+from sira.cluster.v1 import election_service_pb2, lock_service_pb2
 from sira.registry.v1 import resolver_service_pb2
 from sira.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from sira.registry.v1.resolver_service_pb2_grpc import ResolverServiceStub
@@ -24,8 +25,17 @@ RETIRE_SECONDS = 300.0
 """How long calls may go on over a connection that was replaced, at most."""
 
 _READY = grpc.ChannelConnectivity.READY
-_RESOLVER = resolver_service_pb2.DESCRIPTOR.services_by_name["ResolverService"]
-_READS = frozenset(f"/{_RESOLVER.full_name}/{method.name}" for method in _RESOLVER.methods)
+_SERVICES = (
+    resolver_service_pb2.DESCRIPTOR.services_by_name["ResolverService"],
+    lock_service_pb2.DESCRIPTOR.services_by_name["LockService"],
+    election_service_pb2.DESCRIPTOR.services_by_name["ElectionService"],
+)
+_READS = frozenset(
+    f"/{service.full_name}/{method.name}"
+    for service in _SERVICES
+    for method in service.methods
+    if service is _SERVICES[0] or method.name.startswith(("Get", "List"))
+)
 
 C = TypeVar("C", bound=grpc.aio.Call)
 
@@ -176,15 +186,31 @@ class Link:
             retiring.add_done_callback(self._retiring.pop)
 
 
+class KernelRetry(RetryPolicy):
+    """When a call to a kernel goes again.
+
+    A kernel says of some refusals that nothing was done, and when it is worthwhile to try again: while its store has no
+    leader, and while work moves to another member. Such calls go again until their deadline.
+    """
+
+    def pause(self, error: grpc.aio.AioRpcError) -> float | None:
+        """See RetryPolicy."""
+        refusal = from_rpc_error(error)
+        undone = {"STORE_UNAVAILABLE": ("outcome", "none"), "NOT_OWNER": ("executed", "no")}.get(refusal.reason)
+        if undone is None or refusal.metadata.get(undone[0]) != undone[1]:
+            return None
+        return refusal.retry_after
+
+
 class KernelChannel(RoutedChannel):
     """A channel for unary calls to whichever member is there, with a default deadline and typed errors.
 
     A call that reached nobody goes on to the next member, and so does a read that failed with UNAVAILABLE. A write
-    that may have been seen is never sent again. With one member nothing is: the caller learns at once.
+    that may have been seen is sent again only if the kernel says that nothing was done: see KernelRetry.
     """
 
     def __init__(self, link: Link, settings: Settings) -> None:
-        retry = RetryPolicy(max_attempts=len(link.members), idempotent=_READS)
+        retry = KernelRetry(max_attempts=len(link.members), idempotent=_READS)
         super().__init__(link, retry=retry, default_timeout=settings.default_timeout, translate=from_rpc_error)
         self._link = link
 

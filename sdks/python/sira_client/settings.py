@@ -15,15 +15,15 @@ class Settings:
 
     Attributes:
         default_timeout: seconds that a unary call to the kernel may take where its caller does not say; also how long
-            an answer on a stream is waited for. Default 10: longer than a cluster's store is without a leader after
-            the one it had has died.
+            an answer on a stream is waited for. Default 15: longer than a cluster's store is without a leader after
+            the one it had has died, and longer than a kernel waits for that.
         first_backoff: seconds before trying again for the first time, at most. Default 0.05.
         longest_backoff: seconds before trying again, at most. Default 2.
         random: where chance comes from.
         clock: where time comes from.
     """
 
-    default_timeout: float = 10.0
+    default_timeout: float = 15.0
     first_backoff: float = 0.05
     longest_backoff: float = 2.0
     random: Random = field(default_factory=Random)

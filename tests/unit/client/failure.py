@@ -23,11 +23,12 @@ class Failure:
     message: str = "as the test wants it"
     retry_after_ms: int = 0
     violation: tuple[str, str] | None = None
+    fact: tuple[str, str] = ("key", "value")
 
     async def abort(self, context: Context) -> None:
         details: list[PackedAny] = []
         if self.reason:
-            details.append(_pack(ErrorInfo(reason=self.reason, domain="sira", metadata={"key": "value"})))
+            details.append(_pack(ErrorInfo(reason=self.reason, domain="sira", metadata=dict([self.fact]))))
         if self.retry_after_ms:
             retry = RetryInfo()
             retry.retry_delay.FromMilliseconds(self.retry_after_ms)

@@ -62,6 +62,36 @@ async def test_a_read_that_failed_goes_to_the_next_member_and_a_write_does_not(
     assert (len(kernel.seen["RevokeLease"]), len(other.seen["RevokeLease"])) == (0, 1)
 
 
+@pytest.mark.parametrize(
+    ("reason", "key", "undone"), [("STORE_UNAVAILABLE", "outcome", "none"), ("NOT_OWNER", "executed", "no")]
+)
+async def test_a_write_that_was_not_begun_goes_again_until_it_is(
+    both: Client, kernel: InMemoryKernel, reason: str, key: str, undone: str
+) -> None:
+    refused = Failure(grpc.StatusCode.UNAVAILABLE, reason, retry_after_ms=1, fact=(key, undone))
+    kernel.failures["RevokeLease"] += [refused] * 5
+    await both.registry.RevokeLease(RevokeLeaseRequest(lease_key="k"))
+    assert len(kernel.seen["RevokeLease"]) == 6
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        Failure(grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", retry_after_ms=1, fact=("outcome", "unknown")),
+        Failure(grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", fact=("outcome", "none")),
+        Failure(grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", retry_after_ms=3_600_000, fact=("outcome", "none")),
+        Failure(grpc.StatusCode.UNAVAILABLE, "NOT_OWNER", retry_after_ms=1, fact=("executed", "unknown")),
+    ],
+)
+async def test_a_write_that_may_have_been_done_or_is_not_to_be_tried_again_soon_does_not_go_again(
+    both: Client, kernel: InMemoryKernel, refused: Failure
+) -> None:
+    kernel.failures["RevokeLease"].append(refused)
+    with pytest.raises(UnavailableError, match=refused.reason):
+        await both.registry.RevokeLease(RevokeLeaseRequest(lease_key="k"))
+    assert len(kernel.seen["RevokeLease"]) == 1
+
+
 async def test_with_every_member_gone_the_caller_learns_at_once(
     both: Client, kernel: InMemoryKernel, other: InMemoryKernel
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
@@ -28,6 +29,8 @@ from sira.cluster.v1.lock_service_pb2_grpc import LockServiceStub
 from sira_client.link import Member
 
 Call = grpc.aio.StreamStreamCall[Any, Any]
+
+_SECRET_BYTES = 16
 
 
 class Event(Enum):
@@ -61,16 +64,18 @@ class Claim(Protocol):
     Attributes:
         name: resource name.
         ttl: seconds.
+        key: that it has, once it is there, from a kernel that takes the secret that is asked for.
     """
 
     name: str
     ttl: float
+    key: str
 
     def open(self, member: Member) -> Call:
         """Opens a stream to a member."""
 
     def first(self, key: str) -> Any:
-        """The first request: attaches with a key; claims where that is empty."""
+        """The first request: attaches with a key; claims, or attaches to what it has claimed, where that is empty."""
 
     def renew(self) -> Any:
         """The request that says that this process lives."""
@@ -95,6 +100,8 @@ class LockClaim:
     def __init__(self, acquisition: LockAcquisition, ttl: float) -> None:
         self.name = acquisition.name
         self.ttl = ttl
+        acquisition.key_secret = secrets.token_hex(_SECRET_BYTES)
+        self.key = f"{acquisition.name}.{acquisition.key_secret}"
         self._acquisition = acquisition
 
     def open(self, member: Member) -> Call:
@@ -136,6 +143,8 @@ class CampaignClaim:
     def __init__(self, candidacy: Candidacy, ttl: float) -> None:
         self.name = candidacy.name
         self.ttl = ttl
+        candidacy.key_secret = secrets.token_hex(_SECRET_BYTES)
+        self.key = f"{candidacy.name}.{candidacy.key_secret}"
         self._candidacy = candidacy
 
     def open(self, member: Member) -> Call:

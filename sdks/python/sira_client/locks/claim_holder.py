@@ -12,7 +12,7 @@ from sira_client.errors import LockHeldError, LockLostError, SiraError, Unavaila
 from sira_client.first_of import drop
 from sira_client.link import Link
 from sira_client.locks.claim import Claim, Event, Told
-from sira_client.locks.claim_stream import REPLACED, ClaimStream
+from sira_client.locks.claim_stream import REPLACED, ClaimStream, Proclamation
 from sira_client.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class ClaimHolder:
         self._running: asyncio.Task[None] | None = None
         self._stream: ClaimStream | None = None
         self._proclaiming = asyncio.Lock()
-        self._proclamation: tuple[bytes, asyncio.Future[None]] | None = None
+        self._proclamation: Proclamation | None = None
 
     @property
     def held(self) -> bool:
@@ -109,13 +109,12 @@ class ClaimHolder:
             LockLostError: it is not held any more.
         """
         async with self._proclaiming:
-            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             if self.lost.is_set() or self.closed:
                 raise self.error or LockLostError(f"{self._claim.name} is not held any more")
-            self._proclamation = value, done
+            self._proclamation = proclamation = Proclamation(value)
             try:
                 self._say()
-                await done
+                await proclamation.done
             finally:
                 self._proclamation = None
 
@@ -165,7 +164,7 @@ class ClaimHolder:
         if error.reason == "LOCK_LOST" and self._key:
             self._key = ""  # nothing was heard of it for one TTL: it has to wait from the end of the queue again
             return True
-        return bool(self._key) or self._link.may_pass(error)
+        return self._link.may_pass(error)
 
     async def _pause(self, delay: float) -> None:
         """Waits before the next attempt, unless there is to be none."""
@@ -182,18 +181,21 @@ class ClaimHolder:
             await self._released.wait()
 
     async def _give_back(self) -> None:
-        """Gives it back without a stream. If that fails for too long, it ends with its TTL."""
-        if not self._key or (self.error is not None and self.error.reason == "LOCK_LOST"):
+        """Gives it back without a stream, also where it may be there unheard of. Else it ends with its TTL."""
+        if self.error is not None and not (self._key or self._link.may_pass(self.error)):
+            return  # it was refused
+        if self.error is not None and self.error.reason == "LOCK_LOST":
             return
+        patience = self._claim.ttl if self._key else self._claim.ttl * _ATTACHED
         backoff = self._settings.backoff()
         try:
-            async with asyncio.timeout(min(self._claim.ttl, self._settings.default_timeout)):
+            async with asyncio.timeout(min(patience, self._settings.default_timeout)):
                 while True:
                     try:
-                        await self._claim.give_back(self._channel, self._key)
+                        await self._claim.give_back(self._channel, self._key or self._claim.key)
                         return
                     except SiraError as error:
-                        if not self._link.may_pass(error):
+                        if not (self._key and self._link.may_pass(error)):
                             raise
                         await self._settings.clock.sleep(backoff.next(error.retry_after))
         except (TimeoutError, SiraError) as error:
@@ -205,8 +207,6 @@ class ClaimHolder:
         self._key = told.key or self._key
         if self.lost.is_set():
             return
-        if told.event is Event.PROCLAIMED and self._proclamation is not None and not self._proclamation[1].done():
-            self._proclamation[1].set_result(None)
         if told.event is Event.GRANTED:
             self.token = told.token
             self._granted.set()
@@ -215,7 +215,13 @@ class ClaimHolder:
             self._deadline = sent + self._claim.ttl
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = asyncio.get_running_loop().call_at(self._deadline, self._look)
+            self._watch()
+
+    def _watch(self) -> None:
+        """Looks again when the TTL has passed. The event loop may be a moment early: then once more."""
+        self._look()
+        if not self.lost.is_set():
+            self._timer = asyncio.get_running_loop().call_at(self._deadline, self._watch)
 
     def _look(self) -> None:
         """Finds out whether the TTL has passed."""
@@ -233,12 +239,11 @@ class ClaimHolder:
     def _say(self) -> None:
         """Has what is to be proclaimed sent on the stream that is open."""
         if self._proclamation is not None and self._stream is not None:
-            self._stream.proclaim(self._proclamation[0])
+            self._stream.proclaim(self._proclamation)
 
     def _fail_proclamation(self) -> None:
-        if self._proclamation is not None and not self._proclamation[1].done():
-            gone = LockLostError(f"{self._claim.name} is not held any more")
-            self._proclamation[1].set_exception(self.error or gone)
+        if self._proclamation is not None:
+            self._proclamation.fail(self.error or LockLostError(f"{self._claim.name} is not held any more"))
 
     def _end(self) -> None:
         self._deadline = inf

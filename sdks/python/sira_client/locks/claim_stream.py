@@ -23,7 +23,30 @@ _ANSWERED = 1 / 4
 """Within this share of the TTL it has to be answered: then there is time for other members."""
 
 Take = Callable[[Told, float], None]
-"""Takes what the kernel told, and when what it answers was sent, on the clock of the event loop."""
+"""Takes what the kernel told, and when the last request was sent that is answered, on the clock of the event loop."""
+
+
+class Proclamation:
+    """Something to proclaim, and whether that is done.
+
+    Attributes:
+        value: what to proclaim.
+        done: once it is durable.
+    """
+
+    def __init__(self, value: bytes) -> None:
+        self.value = value
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def succeed(self) -> None:
+        """Notes that it is durable."""
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def fail(self, error: SiraError) -> None:
+        """Notes that it is not, or that nobody knows."""
+        if not self.done.done():
+            self.done.set_exception(error)
 
 
 class ClaimStream:
@@ -43,19 +66,20 @@ class ClaimStream:
         self._key = key
         self._take = take
         self._patience = patience
-        self._proclamation: bytes | None = None
+        self._proclamation: Proclamation | None = None  # to be sent
+        self._proclaiming: Proclamation | None = None  # that waits for its answer
         self._news = asyncio.Event()
         self._released = False
         self._over = False
         self._given_back = False
         self.answered = False
         """Whether the kernel has told anything yet."""
-        self._sent = asyncio.get_running_loop().time()
+        self._sent = self._heard = asyncio.get_running_loop().time()
         self._waiting = True  # for the answer to what was sent last
 
-    def proclaim(self, value: bytes) -> None:
+    def proclaim(self, proclamation: Proclamation) -> None:
         """Has something proclaimed."""
-        self._proclamation = value
+        self._proclamation = proclamation
         self._news.set()
 
     def release(self) -> None:
@@ -94,8 +118,10 @@ class ClaimStream:
             unasked = told.event is Event.GRANTED and self.answered
             self.answered = True
             if not unasked:
-                self._waiting = False
-            self._take(told, self._sent)
+                self._waiting, self._heard = False, self._sent
+            self._take(told, self._heard)
+            if told.event is Event.PROCLAIMED and self._proclaiming is not None:
+                self._proclaiming.succeed()
             self._news.set()
 
     async def _write(self, call: Any) -> SiraError | None:
@@ -127,8 +153,8 @@ class ClaimStream:
     def _next(self) -> Any:
         """What is to be sent now; None for nothing."""
         if self._proclamation is not None:
-            value, self._proclamation = self._proclamation, None
-            return self._claim.proclaim(value)
+            self._proclaiming, self._proclamation = self._proclamation, None
+            return self._claim.proclaim(self._proclaiming.value)
         return self._claim.renew() if asyncio.get_running_loop().time() >= self._due() else None
 
     def _due(self) -> float:

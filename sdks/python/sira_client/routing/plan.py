@@ -50,6 +50,14 @@ class Plan(Generic[C]):
         except TimeoutError:
             raise self._too_late() from None
 
+    async def rest(self, seconds: float) -> bool:
+        """Waits before the call goes again. False, at once, if its deadline comes first, or it has none."""
+        remaining = self.remaining()
+        if remaining is None or remaining <= seconds:
+            return False
+        await asyncio.sleep(seconds)
+        return True
+
     def _too_late(self) -> grpc.aio.AioRpcError:
         message = f"Deadline exceeded while waiting for a connection for {self.info.method}"
         empty = grpc.aio.Metadata()

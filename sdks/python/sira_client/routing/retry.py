@@ -36,6 +36,13 @@ class RetryPolicy:
         if self.max_attempts < 1:
             raise ValueError("max_attempts: must be 1 at least")
 
+    def pause(self, error: grpc.aio.AioRpcError) -> float | None:
+        """Seconds after which a call goes again that was refused without any of it having been done; None for never.
+
+        Here: never, as only who knows a server's errors can tell.
+        """
+        return None
+
     def may_replay(self, method: str) -> bool:
         """Whether a call to the method does no harm when it is served twice."""
         return self.idempotent if isinstance(self.idempotent, bool) else method in self.idempotent

@@ -58,6 +58,12 @@ class Attempts(Generic[Request, Response]):
                 last = error
             if last.code() is not grpc.StatusCode.UNAVAILABLE:
                 raise last
+            pause = self._retry.pause(last)
+            if pause is not None:
+                if not await self._plan.rest(pause):
+                    raise last
+                tried.clear()
+                continue
             route.failed()
             tried.append(route)
             if not never_sent(last):

@@ -11,7 +11,7 @@ from sira_grpc.bus.active_subscription import ActiveSubscription
 from sira_grpc.bus.dead_letters import DeadLetters
 from sira_grpc.bus.metrics import BusMetrics
 from sira_grpc.bus.partitions import Partitions
-from sira_grpc.bus.tenure import FencedLogs, Tenures
+from sira_grpc.bus.tenure import FencedLogs, Tenure, Tenures
 from sira_grpc.bus.view import BusView, SubscriptionEntry, TopicEntry
 from sira_grpc.clock import Clock
 from sira_grpc.errors import NotOwner, SiraError, SubscriptionNotFound
@@ -77,12 +77,19 @@ class ActiveSubscriptions:
         """
         task = self._tasks.get(entry.uid)
         if task is None:
-            task = self._tasks[entry.uid] = asyncio.create_task(self._open(entry), name=f"bus open {entry.name}")
-            task.add_done_callback(lambda done: self._opened(entry.uid, done))
+            # What opens it has a tenure, and waits for none: the end of a tenure waits for it.
+            tenure = await self._tenure(names.namespace_of(entry.name))
+            tenure.check_begin()
+            task = self._tasks.get(entry.uid) or self._begin(tenure, entry)
         return await asyncio.shield(task)
 
-    async def _open(self, entry: SubscriptionEntry) -> ActiveSubscription:
-        tenure = await self._tenure(names.namespace_of(entry.name))
+    def _begin(self, tenure: Tenure, entry: SubscriptionEntry) -> asyncio.Task[ActiveSubscription]:
+        work = self._open(tenure, entry)
+        task = self._tasks[entry.uid] = asyncio.create_task(work, name=f"bus open {entry.name}")
+        task.add_done_callback(lambda done: self._opened(entry.uid, done))
+        return task
+
+    async def _open(self, tenure: Tenure, entry: SubscriptionEntry) -> ActiveSubscription:
         dead_letters = DeadLetters(FencedLogs(self._store, tenure), entry.uid, entry.name)
         active = ActiveSubscription(
             entry, self._view, self._partitions, dead_letters, self._clock, self._rng, self._metrics, self._turns

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from opentelemetry.metrics import Meter
@@ -47,13 +47,32 @@ SWEEP = "sweep/bus"
 class RemotePublish(Protocol):
     """Publishes at the member that serves a topic: dead letters may be redriven to a topic of another namespace."""
 
-    async def publish(self, topic: str, partition: int | None, incoming: Incoming) -> Published:
-        """Stores a frame in a topic, by its name, and a partition of it; None for any.
+    async def publish(self, topic: str, partition: int, incoming: Incoming) -> Published:
+        """Stores a frame in a partition of a topic, by its name.
 
         How often its records were redriven is not said there.
 
         Raises: as publishing does.
         """
+
+
+CaughtUp = Callable[[int], Awaitable[None]]
+
+
+class _Both:
+    """The view of the bus and the namespaces that there are, which follow the store each on its own."""
+
+    def __init__(self, view: BusView, namespaces_caught_up: CaughtUp) -> None:
+        self._view = view
+        self._namespaces_caught_up = namespaces_caught_up
+
+    @property
+    def revision(self) -> int:
+        return self._view.revision
+
+    async def caught_up(self, revision: int) -> None:
+        await self._view.caught_up(revision)
+        await self._namespaces_caught_up(revision)
 
 
 class Bus:
@@ -69,6 +88,7 @@ class Bus:
 
     Attributes:
         remote: publishes to topics that others serve. To be set before start(), where there are others.
+        namespaces_caught_up: returns once `namespaces` shows everything up to a revision. Likewise.
     """
 
     def __init__(
@@ -87,8 +107,9 @@ class Bus:
         self._background = Background()
         self._following: asyncio.Task[None] | None = None
         self.view = view = BusView()
-        self.commits = Commits(store, view)
         self.remote: RemotePublish | None = None
+        self.namespaces_caught_up: CaughtUp | None = None
+        self.commits = Commits(store, _Both(view, self._namespaces_caught_up))
         metrics = BusMetrics(meter)
         placement = placement or Alone()
         self._placement = placement
@@ -106,13 +127,16 @@ class Bus:
             check,
             view,
             self.partitions,
+            self.commits,
             Quotas(config, clock),
             clock,
             max_in_flight_bytes=config.max_in_flight_bytes,
         )
-        self.subscribing = Subscribing(namespaces, view, self.partitions, self.active, clock, metrics, tenure)
+        self.subscribing = Subscribing(
+            namespaces, view, self.partitions, self.active, self.commits, clock, metrics, tenure
+        )
         self.redriving = Redriving(view, self._publish)
-        self.verifying = Verifying(view, self._partitions_of)
+        self.verifying = Verifying(self.topic, self._partitions_of)
         self._janitor = Janitor(view, self.commits, store, self.contents, self._sweeps)
         self._upkeep = Upkeep(self.partitions.opened, store, clock)
         ownership.served += [self.subscribing, self.active, self.partitions]
@@ -151,6 +175,10 @@ class Bus:
         )
         _check(await opened)
 
+    async def _namespaces_caught_up(self, revision: int) -> None:
+        if self.namespaces_caught_up is not None:
+            await self.namespaces_caught_up(revision)
+
     def _sweeps(self, namespace: str) -> bool:
         """Whether it is this member that deletes the logs of what is gone in a namespace."""
         return self.ownership.owned(namespace) if namespace else self._placement.owns(SWEEP)
@@ -165,6 +193,14 @@ class Bus:
         """A task has ended that must not."""
         return self._background.failed, self.active.failed
 
+    async def topic(self, name: str) -> TopicEntry:
+        """Returns a topic, one that was just created at another member too. Raises: TopicNotFound, StoreUnavailable."""
+        return await self.commits.sure(lambda: self.view.topic(name))
+
+    async def subscription(self, name: str) -> SubscriptionEntry:
+        """Returns a subscription, likewise. Raises: SubscriptionNotFound, StoreUnavailable."""
+        return await self.commits.sure(lambda: self.view.subscription(name))
+
     async def topic_status(self, topic: TopicEntry) -> TopicStatus:
         """Returns what a topic holds."""
         return await self.contents.topic_status(topic)
@@ -176,7 +212,7 @@ class Bus:
     async def seek(self, name: str, position: StartPosition) -> SubscriptionStatus:
         """Moves a subscription. Raises: SubscriptionNotFound, InvalidField, NotOwner, StoreUnavailable."""
         self.ownership.check(name)
-        active = await self.active.get(self.view.subscription(name))
+        active = await self.active.get(await self.subscription(name))
         await self.commits.run(active.seek(position))
         return active.status()
 
@@ -185,10 +221,10 @@ class Bus:
         return (await self.active.get(subscription)).dead_letters
 
     async def _publish(self, topic: str, partition: int | None, incoming: Incoming) -> Published:
-        if self.remote is not None and not self.ownership.owned(names.namespace_of(topic)):
-            return await self.remote.publish(topic, partition, incoming)
-        entry = self.view.topic(topic)
+        entry = await self.topic(topic)
         number = self.publishing.next_partition(entry) if partition is None else partition
+        if self.remote is not None and not self.ownership.owned(names.namespace_of(topic)):
+            return await self.remote.publish(topic, number, incoming)
         place = await self.partitions.get(entry, number, patient=False)
         return await place.appender.publish(incoming)
 

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 from sira_grpc import fencing
 from sira_grpc.bus import names
 from sira_grpc.bus.namespaces import Namespaces
-from sira_grpc.bus.tenure import Tenure, elsewhere
+from sira_grpc.bus.tenure import Tenure, elsewhere, not_begun
 from sira_grpc.bus.view import BusView, SubscriptionEntry, TopicEntry
 from sira_grpc.errors import Conflict, NotOwner, SiraError
 from sira_grpc.placement import Placement
@@ -102,10 +102,10 @@ class Ownership:
         return not self._closed and self._placement.owns(names.unit_of(namespace))
 
     def check(self, name: str) -> None:
-        """Raises NotOwner if a namespace, or that of a topic or subscription, is not this member's."""
+        """Raises NotOwner if a namespace, or that of a topic or subscription, is not this member's: at the entry."""
         namespace = names.namespace_in(name)
         if not self.owned(namespace):
-            raise elsewhere(namespace, "another member serves it")
+            raise not_begun(namespace, "another member serves it")
 
     async def tenure(self, namespace: str, *, patient: bool = True) -> Tenure:
         """See Tenures."""
@@ -114,7 +114,7 @@ class Ownership:
             return found
         self.check(namespace)
         if not patient and namespace in self._ending:
-            raise elsewhere(namespace, "it is being handed over")
+            raise not_begun(namespace, "it is being handed over")
         task = self._beginning.get(namespace)
         if task is None:
             task = self._beginning[namespace] = _task(self._begin(namespace), f"bus take {namespace}")

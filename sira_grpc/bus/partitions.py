@@ -76,7 +76,7 @@ class Partitions:
         self._metrics = metrics
         self._budget = RecentBudget(config.cache_bytes)
         self._open: dict[tuple[str, int], OpenPartition] = {}
-        self._opening: dict[tuple[str, int], asyncio.Task[OpenPartition]] = {}
+        self._opening: dict[tuple[Tenure, str, int], asyncio.Task[OpenPartition]] = {}
         self._closing: dict[asyncio.Task[None], str] = {}
         # Namespaces of the topics in memory that were opened, by uid.
         self._in_memory: dict[str, str] = {}
@@ -112,20 +112,26 @@ class Partitions:
         if number >= topic.settings.partitions:
             rule = f"must be below {topic.settings.partitions}, the number of partitions"
             raise InvalidField([FieldViolation("partition", rule)])
-        if not patient:
-            await self._tenure(names.namespace_of(topic.name), patient=False)
+        # What opens it has a tenure, and waits for none: the end of a tenure may be waiting for it.
+        tenure = await self._tenure(names.namespace_of(topic.name), patient=patient)
+        tenure.check_begin()
+        found = self._open.get(key)
+        return found if found is not None else await asyncio.shield(self._begin(tenure, topic, number))
+
+    def _begin(self, tenure: Tenure, topic: TopicEntry, number: int) -> asyncio.Task[OpenPartition]:
+        key = (tenure, topic.uid, number)
         task = self._opening.get(key)
         if task is None:
-            task = self._opening[key] = asyncio.create_task(self._open_one(topic, number), name=f"bus open {key}")
+            work = self._open_one(tenure, topic, number)
+            task = self._opening[key] = asyncio.create_task(work, name=f"bus open {topic.uid}/{number}")
             task.add_done_callback(lambda done: self._opened(key, done))
-        return await asyncio.shield(task)
+        return task
 
     async def all_of(self, topic: TopicEntry) -> list[OpenPartition]:
         """Returns all partitions of a topic, open. Raises: as get()."""
         return await asyncio.gather(*(self.get(topic, number) for number in range(topic.settings.partitions)))
 
-    async def _open_one(self, topic: TopicEntry, number: int) -> OpenPartition:
-        tenure = await self._tenure(names.namespace_of(topic.name))
+    async def _open_one(self, tenure: Tenure, topic: TopicEntry, number: int) -> OpenPartition:
         async with self._turns:
             return await self._open_for(tenure, topic, number)
 
@@ -151,7 +157,7 @@ class Partitions:
         opened = self._open[topic.uid, number] = OpenPartition(partition, appender, scheduled, tenure)
         return opened
 
-    def _opened(self, key: tuple[str, int], task: asyncio.Task[OpenPartition]) -> None:
+    def _opened(self, key: tuple[Tenure, str, int], task: asyncio.Task[OpenPartition]) -> None:
         del self._opening[key]
         if not task.cancelled():
             task.exception()  # it is for those who wait, if any still do
@@ -211,7 +217,7 @@ class Partitions:
 
     async def released(self, topic_uid: str) -> None:
         """Returns once nothing is written any more to the logs of a topic that is gone."""
-        opening = [task for (uid, _), task in self._opening.items() if uid == topic_uid]
+        opening = [task for (_, uid, _), task in self._opening.items() if uid == topic_uid]
         closing = [task for task, uid in self._closing.items() if uid == topic_uid]
         await asyncio.gather(*opening, *closing, return_exceptions=True)
 

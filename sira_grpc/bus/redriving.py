@@ -22,8 +22,9 @@ from sira_grpc.bus.dead_letter_log import StoredDeadLetter
 from sira_grpc.bus.dead_letters import DeadLetters
 from sira_grpc.bus.incoming import Incoming, Published
 from sira_grpc.bus.redrive_batch import Batch, Place, Run, size_of
+from sira_grpc.bus.tenure import under_way
 from sira_grpc.bus.view import BusView, SubscriptionEntry
-from sira_grpc.errors import KernelStopping, StoreUnavailable, TopicNotFound
+from sira_grpc.errors import KernelStopping, NotOwner, StoreUnavailable, TopicNotFound
 
 DEFAULT_LIMIT = 1000
 DEFAULT_MAX_REDRIVES = 3
@@ -253,7 +254,7 @@ class _Redrive(_Command[RedriveDeadLettersResponse]):
         self._answer.redriven += len(published)
         for outcome in outcomes:
             if outcome is not None:
-                raise outcome
+                raise under_way(outcome) if isinstance(outcome, NotOwner) else outcome
 
     async def _publish_all(self, place: Place, runs: Sequence[Run], published: list[int]) -> None:
         """Publishes what goes to one place, in order, and adds the ids of what has arrived."""

@@ -16,10 +16,11 @@ from sira_grpc.bus.namespaces import Namespaces
 from sira_grpc.bus.partitions import Partitions
 from sira_grpc.bus.session import Session
 from sira_grpc.bus.tail import Tail
-from sira_grpc.bus.tenure import Tenures
-from sira_grpc.bus.view import BusView, TopicEntry
+from sira_grpc.bus.tenure import Tenures, under_way
+from sira_grpc.bus.view import BusView, SubscriptionEntry, TopicEntry
 from sira_grpc.clock import Clock
-from sira_grpc.errors import FieldViolation, InvalidField, NamespaceNotFound, NotOwner, SiraError
+from sira_grpc.commits import Commits
+from sira_grpc.errors import FieldViolation, InvalidField, NotOwner, SiraError
 
 
 class Subscribing:
@@ -29,6 +30,7 @@ class Subscribing:
         namespaces: says which there are.
         view, partitions: where records are.
         active: the subscriptions at work.
+        commits: looks again before something is refused that another member may have created.
         clock: for deadlines.
         metrics: counts.
         tenure: see Tenures.
@@ -43,6 +45,7 @@ class Subscribing:
         view: BusView,
         partitions: Partitions,
         active: ActiveSubscriptions,
+        commits: Commits,
         clock: Clock,
         metrics: BusMetrics,
         tenure: Tenures,
@@ -53,6 +56,7 @@ class Subscribing:
         self._view = view
         self._partitions = partitions
         self._active = active
+        self._commits = commits
         self._clock = clock
         self._metrics = metrics
         self._numbers = count(1)
@@ -103,13 +107,12 @@ class Subscribing:
     async def _serve_subscription(
         self, opening: OpenSubscription, requests: AsyncIterator[SubscribeRequest], name: str
     ) -> AsyncGenerator[bytes, None]:
-        namespace = names.namespace_in(opening.subscription)
-        try:
-            self._namespaces.namespace(namespace)
-        except NamespaceNotFound:  # unless it has just come: nobody is to become the owner of any name that is sent
-            self._view.subscription(opening.subscription)
-        await self._tenure(namespace)
-        active = await self._active.get(self._view.subscription(opening.subscription))
+        def look() -> SubscriptionEntry:
+            return self._view.subscription(opening.subscription)
+
+        await self._commits.sure(look)  # nobody is to become the owner of any name that is sent
+        await self._tenure(names.namespace_in(opening.subscription))
+        active = await self._active.get(await self._commits.sure(look))
         consumer = Consumer(next(self._numbers), name, active.wake)
         session = Session(active, consumer, self._clock)
         reading = asyncio.create_task(self._read(requests, consumer, session), name="bus subscribe")
@@ -126,7 +129,7 @@ class Subscribing:
     async def _serve_tail(
         self, opening: OpenSubscription, requests: AsyncIterator[SubscribeRequest], name: str
     ) -> AsyncGenerator[bytes, None]:
-        self._namespaces.namespace(opening.tail.parent)
+        await self._commits.sure(lambda: self._namespaces.namespace(opening.tail.parent))
         tenure = await self._tenure(opening.tail.parent)
         consumer = Consumer(next(self._numbers), name, lambda: tail.wake())  # noqa: PLW0108  it is made with the consumer
         tail = Tail(opening.tail, consumer, self._view, self._partitions, self._clock, self._metrics)
@@ -170,4 +173,4 @@ async def _run(tail: Tail, consumer: Consumer) -> None:
     try:
         await tail.run()
     except SiraError as error:
-        consumer.end(error)
+        consumer.end(under_way(error) if isinstance(error, NotOwner) else error)

@@ -27,7 +27,7 @@ from sira_grpc.errors import (
     SubscriptionNotFound,
     TopicNotFound,
 )
-from sira_grpc.etags import check_etag
+from sira_grpc.etags import check_etag, with_etag
 from sira_grpc.field_masks import overwrite
 from sira_grpc.pages import take_page
 from sira_grpc.rules import check_rules
@@ -42,6 +42,7 @@ LATEST = StartPosition(latest=StartPosition.Latest())
 
 Starts = Mapping[tuple[str, int], int]
 """The first offset that counts, by uid of the topic and partition."""
+_NOWHERE: Starts = {}
 
 
 class Positions(Protocol):
@@ -104,27 +105,26 @@ class Subscriptions:
     async def _create(self, subscription: Subscription) -> SubscriptionEntry:
         name = subscription.name
         namespace = names.namespace_of(name)
-        uid = self._random_bytes(UID_BYTES).hex()
+        uid, message = self._random_bytes(UID_BYTES).hex(), Subscription()
 
         def check() -> None:
             self._namespaces.namespace(namespace)
             if name in self._view.subscriptions:
                 raise AlreadyExists(f"{name} is there already", metadata={"resource": name})
 
-        check()
+        await self._commits.sure(check)
         with self._namespaces.keeping(namespace), self._room.one_more(namespace):
             starts = await self._starts(subscription)
 
             def plan() -> list[Op]:
                 check()
-                message = Subscription()
                 message.CopyFrom(subscription)
                 message.ClearField("paused")
                 message.create_time.CopyFrom(timestamp(self._clock.time_ns()))
                 return [self._put(message, uid, starts, ABSENT)]
 
-            await self._commits.apply(plan)
-        return self._view.subscription(name)
+            revision = await self._commits.apply(plan)
+        return _written(message, uid, starts, revision)
 
     async def _starts(self, subscription: Subscription) -> Starts:
         """Where it begins in the partitions that are there."""
@@ -165,21 +165,23 @@ class Subscriptions:
             SubscriptionNotFound, EtagMismatch, InvalidFieldMask.
             InvalidField: what comes out of it breaks a rule.
         """
-        name = subscription.name
+        name, message = subscription.name, Subscription()
+        uid, starts = "", _NOWHERE
         self._namespaces.check_owner(name)
 
         def plan() -> list[Op]:
+            nonlocal uid, starts
             entry = self._view.subscription(name)
             check_etag(subscription.etag, entry.revision, name)
-            message = Subscription()
+            uid, starts = entry.uid, entry.starts
             message.CopyFrom(entry.message)
             overwrite(message, subscription, mask, WRITABLE)
             check_rules(message, within="subscription")  # a mask may take half of what is right as a whole only
             _check_backoff(message)
-            return [self._put(message, entry.uid, entry.starts, entry.revision)]
+            return [self._put(message, uid, starts, entry.revision)]
 
-        await self._commits.run(self._commits.apply(plan))
-        return self._view.subscription(name)
+        revision = await self._commits.run(self._commits.apply(plan))
+        return _written(message, uid, starts, revision)
 
     async def pause(self, name: str) -> SubscriptionEntry:
         """Stops delivery until resume(). Doing it again changes nothing. Raises: SubscriptionNotFound."""
@@ -191,18 +193,22 @@ class Subscriptions:
 
     async def _set_paused(self, name: str, *, paused: bool) -> SubscriptionEntry:
         self._namespaces.check_owner(name)
+        message = Subscription()
+        uid, starts, unchanged = "", _NOWHERE, 0
 
         def plan() -> list[Op]:
+            nonlocal uid, starts, unchanged
             entry = self._view.subscription(name)
-            if entry.message.paused == paused:
-                return []
-            message = Subscription()
+            uid, starts, unchanged = entry.uid, entry.starts, 0
             message.CopyFrom(entry.message)
+            if message.paused == paused:
+                unchanged = entry.revision
+                return []
             message.paused = paused
-            return [self._put(message, entry.uid, entry.starts, entry.revision)]
+            return [self._put(message, uid, starts, entry.revision)]
 
-        await self._commits.run(self._commits.apply(plan))
-        return self._view.subscription(name)
+        revision = await self._commits.run(self._commits.apply(plan))
+        return _written(message, uid, starts, unchanged or revision)
 
     async def delete(self, name: str, *, etag: str, force: bool) -> None:
         """Deletes a subscription, with what it has settled, and, with force, its dead letters.
@@ -212,7 +218,6 @@ class Subscriptions:
             NotEmpty: it has dead letters.
         """
         self._namespaces.check_owner(name)
-        self._view.subscription(name)
         await self._commits.run(self._delete(name, etag, force=force))
 
     async def clear(self, name: str) -> None:
@@ -224,8 +229,12 @@ class Subscriptions:
         await self._commits.run(self._delete(name, "", force=True))
 
     async def _delete(self, name: str, etag: str, *, force: bool) -> None:
-        entry = self._view.subscription(name)
-        check_etag(etag, entry.revision, name)
+        def checked() -> SubscriptionEntry:
+            entry = self._view.subscription(name)
+            check_etag(etag, entry.revision, name)
+            return entry
+
+        entry = await self._commits.sure(checked)
         dead = 0 if force else await self._dead_letters.dead_letters(entry)
         if dead:
             raise NotEmpty(
@@ -256,7 +265,7 @@ class Subscriptions:
             NamespaceNotFound, InvalidPageToken.
         """
         self._namespaces.check_owner(parent)
-        self._namespaces.namespace(parent)
+        await self._commits.sure(lambda: self._namespaces.namespace(parent))
         subscriptions = self._view.subscriptions_in(parent)
 
         def load(name: str) -> Subscription | None:
@@ -265,6 +274,11 @@ class Subscriptions:
 
         query = f"{Subscription.DESCRIPTOR.full_name} {parent}"
         return await take_page(subscriptions, load, None, size=size, token=token, query=query)
+
+
+def _written(message: Subscription, uid: str, starts: Starts, revision: int) -> SubscriptionEntry:
+    """Returns a subscription as a command has left it, whoever has written it since, or deleted it."""
+    return SubscriptionEntry(with_etag(message, revision), uid, starts, revision, SubscriptionSettings.of(message))
 
 
 def _check_backoff(subscription: Subscription) -> None:

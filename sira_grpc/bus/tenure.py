@@ -18,9 +18,28 @@ RETRY_SECONDS = 0.1
 """After which it is worthwhile to ask again for a namespace that has another owner, or is about to."""
 
 
+_EXECUTED = "executed"
+
+
 def elsewhere(namespace: str, why: str) -> NotOwner:
-    """Returns the error for a namespace that is not served here. It says that what was asked for was not done."""
+    """Returns the error for a namespace that is not served here, or not any more: of a call that may be under way."""
     return NotOwner(f"{namespace}: {why}", metadata={"resource": namespace}, retry_after=RETRY_SECONDS)
+
+
+def not_begun(namespace: str, why: str) -> NotOwner:
+    """Returns the error for a namespace that is not served here: nothing of the call was done.
+
+    It says so, and whoever forwards the call may make it again elsewhere. Once something was done, see under_way().
+    """
+    error = elsewhere(namespace, why)
+    error.metadata[_EXECUTED] = "no"
+    return error
+
+
+def under_way(error: NotOwner) -> NotOwner:
+    """Returns an error without what it says of the call, for one of which something was done before."""
+    metadata = {key: value for key, value in error.metadata.items() if key != _EXECUTED}
+    return NotOwner(error.message, metadata=metadata, retry_after=error.retry_after)
 
 
 class Tenure:
@@ -66,9 +85,9 @@ class Tenure:
             raise elsewhere(self.namespace, self._why)
 
     def check_begin(self) -> None:
-        """Raises NotOwner if nothing new may be begun."""
+        """Raises NotOwner if nothing new may be begun: for who has not begun."""
         if self.left.is_set():
-            raise elsewhere(self.namespace, self._why or "it is being handed over")
+            raise not_begun(self.namespace, self._why or "it is being handed over")
 
     def failed(self, error: StoreUnavailable) -> None:
         """Ends it if a write has failed that may have been done, or may be yet: what is known here may be wrong."""

@@ -13,12 +13,13 @@ from sira_grpc.bus import names
 from sira_grpc.bus.janitor import delete_with_logs
 from sira_grpc.bus.names import Pattern
 from sira_grpc.bus.namespaces import Room, ServedNamespaces
+from sira_grpc.bus.settings import TopicSettings
 from sira_grpc.bus.view import BusView, TopicEntry
 from sira_grpc.clock import Clock
 from sira_grpc.commits import Commits
 from sira_grpc.config import BusConfig
 from sira_grpc.errors import AlreadyExists, FieldViolation, InvalidField, NotEmpty, TopicNotFound
-from sira_grpc.etags import check_etag
+from sira_grpc.etags import check_etag, with_etag
 from sira_grpc.field_masks import overwrite
 from sira_grpc.pages import take_page
 from sira_grpc.rules import check_rules
@@ -71,27 +72,25 @@ class Topics:
         if len(names.short(name)) > MAX_NAME:
             raise InvalidField([FieldViolation("topic.name", f"the topic must be at most {MAX_NAME} characters")])
         namespace = names.namespace_of(name)
-        uid = self._random_bytes(UID_BYTES).hex()
+        uid, message = self._random_bytes(UID_BYTES).hex(), Topic()
+
+        def check() -> None:
+            self._namespaces.namespace(namespace)
+            if name in self._view.topics:
+                raise AlreadyExists(f"{name} is there already", metadata={"resource": name})
 
         def plan() -> list[Op]:
-            self._namespaces.namespace(namespace)
-            self._check_free(name)
-            message = Topic()
+            check()
             message.CopyFrom(topic)
             message.create_time.CopyFrom(timestamp(self._clock.time_ns()))
             return [self._put(message, uid, ABSENT)]
 
-        async def create() -> None:
-            self._check_free(name)  # is told rather than that there is no room
+        async def create() -> int:
+            await self._commits.sure(check)  # is told rather than that there is no room
             with self._namespaces.keeping(namespace), self._room.one_more(namespace):
-                await self._commits.apply(plan)
+                return await self._commits.apply(plan)
 
-        await self._commits.run(create())
-        return self._view.topic(name)
-
-    def _check_free(self, name: str) -> None:
-        if name in self._view.topics:
-            raise AlreadyExists(f"{name} is there already", metadata={"resource": name})
+        return _written(message, uid, await self._commits.run(create()))
 
     def _put(self, message: Topic, uid: str, expected: int) -> Put:
         if message.HasField("compaction") and message.durability == Durability.DURABILITY_MEMORY:
@@ -109,20 +108,21 @@ class Topics:
             TopicNotFound, EtagMismatch, InvalidFieldMask.
             InvalidField: what comes out of it breaks a rule.
         """
-        name = topic.name
+        name, message, uid = topic.name, Topic(), ""
         self._namespaces.check_owner(name)
 
         def plan() -> list[Op]:
+            nonlocal uid
             entry = self._view.topic(name)
             check_etag(topic.etag, entry.revision, name)
-            message = Topic()
+            uid = entry.uid
             message.CopyFrom(entry.message)
             overwrite(message, topic, mask, WRITABLE)
             check_rules(message, within="topic")  # a mask may take half of what is right as a whole only
             return [self._put(message, entry.uid, entry.revision)]
 
-        await self._commits.run(self._commits.apply(plan))
-        return self._view.topic(name)
+        revision = await self._commits.run(self._commits.apply(plan))
+        return _written(message, uid, revision)
 
     async def delete(self, name: str, *, etag: str, force: bool) -> None:
         """Deletes a topic and, with force, its records, with what subscriptions have settled in it.
@@ -132,7 +132,6 @@ class Topics:
             NotEmpty: it has records.
         """
         self._namespaces.check_owner(name)
-        self._view.topic(name)
         await self._commits.run(self._delete(name, etag, force=force))
 
     async def clear(self, name: str) -> None:
@@ -144,8 +143,12 @@ class Topics:
         await self._commits.run(self._delete(name, "", force=True))
 
     async def _delete(self, name: str, etag: str, *, force: bool) -> None:
-        entry = self._view.topic(name)
-        check_etag(etag, entry.revision, name)
+        def checked() -> TopicEntry:
+            entry = self._view.topic(name)
+            check_etag(etag, entry.revision, name)
+            return entry
+
+        entry = await self._commits.sure(checked)
         records = 0 if force else await self._holdings.records(entry)
         if records:
             raise NotEmpty(
@@ -173,7 +176,7 @@ class Topics:
             NamespaceNotFound, InvalidPageToken.
         """
         self._namespaces.check_owner(parent)
-        self._namespaces.namespace(parent)
+        await self._commits.sure(lambda: self._namespaces.namespace(parent))
         topics = self._view.topics_in(parent)
 
         def load(name: str) -> Topic | None:
@@ -189,3 +192,8 @@ class Topics:
             token=token,
             query=f"{Topic.DESCRIPTOR.full_name} {parent} {pattern}",
         )
+
+
+def _written(message: Topic, uid: str, revision: int) -> TopicEntry:
+    """Returns a topic as a command has left it, whoever has written it since, or deleted it."""
+    return TopicEntry(with_etag(message, revision), uid, revision, TopicSettings.of(message))

@@ -13,7 +13,7 @@ from sira_grpc.bus import names
 from sira_grpc.bus.frame_checks import Checks, ScheduledChecks, StoredChecks
 from sira_grpc.bus.log_reading import read_frames
 from sira_grpc.bus.partition import Partition
-from sira_grpc.bus.view import BusView, TopicEntry
+from sira_grpc.bus.view import TopicEntry
 
 TELL_BYTES = 64 << 20
 TELL_SECONDS = 1.0
@@ -25,12 +25,16 @@ class Verifying:
     """Verifies topics.
 
     Args:
-        view: says which topics there are.
+        topic: returns a topic by its name, or raises TopicNotFound.
         partitions: returns the partitions of a topic, open.
     """
 
-    def __init__(self, view: BusView, partitions: Callable[[TopicEntry], Awaitable[Sequence[Partition]]]) -> None:
-        self._view = view
+    def __init__(
+        self,
+        topic: Callable[[str], Awaitable[TopicEntry]],
+        partitions: Callable[[TopicEntry], Awaitable[Sequence[Partition]]],
+    ) -> None:
+        self._topic = topic
         self._partitions = partitions
 
     async def verify(self, name: str) -> AsyncGenerator[VerifyTopicResponse, None]:
@@ -42,7 +46,7 @@ class Verifying:
             TopicNotFound: there is no such topic.
             StoreUnavailable: it cannot be read.
         """
-        for partition in await self._partitions(self._view.topic(name)):
+        for partition in await self._partitions(await self._topic(name)):
             async with aclosing(_verify(partition)) as answers:
                 async for answer in answers:
                     yield answer

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from sira_grpc.cli import bus, cluster, context, endpoints, identity, join_tokens, leases, lock, namespaces, services, tls
+from sira_grpc.cli import (
+    bus,
+    cluster,
+    context,
+    endpoints,
+    identity,
+    join_tokens,
+    leases,
+    lock,
+    namespaces,
+    services,
+    tls,
+)
 from sira_grpc.cli.commands import Addr, ContextName, GlobalOptions, Output, Timeout
 from sira_grpc.cli.dev import dev
 from sira_grpc.cli.doctor import doctor

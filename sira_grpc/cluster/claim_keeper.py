@@ -34,6 +34,7 @@ class Wish:
         label, owner: for people.
         value: what is proclaimed.
         at_once: refuse it if it is not its turn.
+        secret: of the key, where the caller has chosen it; empty where not.
     """
 
     lock: str
@@ -44,10 +45,15 @@ class Wish:
     owner: str
     value: bytes = b""
     at_once: bool = False
+    secret: str = ""
 
 
 class ClaimKeeper:
-    """Makes, moves and ends claims."""
+    """Makes, moves and ends claims.
+
+    Attributes:
+        expired: claims that this member has ended since it started because they had run out.
+    """
 
     def __init__(
         self,
@@ -68,17 +74,19 @@ class ClaimKeeper:
         self._room = room
         self._clock = clock
         self._random_bytes = random_bytes
+        self.expired = 0
 
     async def join(self, wish: Wish) -> ClaimKey:
-        """Makes a claim, which is this member's then. If the caller is cancelled, it is ended again.
+        """Makes a claim, or takes the one that has the key already; it is this member's then.
+
+        If the caller is cancelled, it is ended again where nobody has the key; else what is left of its TTL runs.
 
         Raises:
             NamespaceNotFound, LimitExceeded, LockCapacityDiffers, LockHeld, Conflict, StoreUnavailable: there is none.
         """
-        key = ClaimKey.make(wish.lock, self._random_bytes)
+        key = ClaimKey(wish.lock, wish.secret) if wish.secret else ClaimKey.make(wish.lock, self._random_bytes)
         claim = LockClaim(
             id=key.id,
-            secret_sha256=key.secret_sha256,
             label=wish.label,
             owner=wish.owner,
             permits=wish.permits,
@@ -98,15 +106,16 @@ class ClaimKeeper:
         try:
             await self._commits.run(command())
         except CancelledError:
-            wanted = False  # nobody has the key
+            wanted = bool(wish.secret)
             raise
         return key
 
     def _joined(self, entry: LockEntry | None, claim: LockClaim, wish: Wish) -> LockRecord:
         if entry is None:
             self._room.check_new(wish.lock)
-        elif claim.id in entry.claims:
-            return entry.record  # written, though the answer said otherwise
+        elif claim.id in entry.claims:  # written, though the caller, or this member, was not told
+            mine = entry.claims[claim.id].member == claim.member
+            return entry.record if mine else claims.move(entry.record, {claim.id}, claim.member)
         record = claims.join(entry.record if entry else None, claim, wish.capacity, self._now())
         waits = bool(record.waiters) and record.waiters[-1].id == claim.id
         if waits and wish.at_once:
@@ -129,7 +138,7 @@ class ClaimKeeper:
             LockLost: none.
         """
         found = self._view.claim(key.id)
-        if found is None or not key.opens(found[0].key, found[1].secret_sha256):
+        if found is None:
             raise lost(key)
         return found
 
@@ -141,8 +150,10 @@ class ClaimKeeper:
             StoreUnavailable: that cannot be told.
         """
         key = ClaimKey.parse(text)
-        if self._view.claim(key.id) is None and key.id:
-            await self._contact.confirm()  # it may be new, and made at another member
+        if self._view.claim(key.id) is None and key.lock:
+            async with self._writer.turn(key.lock):
+                pass  # it may be made here just now,
+            await self._contact.confirm()  # or at another member
         self.find(key)
         return key
 
@@ -235,10 +246,19 @@ class ClaimKeeper:
         """
         async with self._writer.turn(lock):
             closing = [claim for claim in ids if self._table.close_if_due(claim)]
-            grace = False
+            grace, going = False, set[str]()
+
+            def plan(entry: LockEntry | None) -> LockRecord | None:
+                nonlocal going
+                going = self._due(entry, closing)
+                if entry is None or not going:
+                    return entry.record if entry is not None else None
+                return claims.leave(entry.record, going, self._now())
+
             try:
                 if closing:
-                    await self._writer.change(lock, lambda entry: self._without_due(entry, closing))
+                    await self._writer.change(lock, plan)
+                    self.expired += len(going)
             except StoreUnavailable:
                 grace = True  # who tried to be heard meanwhile could not be, elsewhere
                 raise
@@ -246,11 +266,10 @@ class ClaimKeeper:
                 for claim in closing:
                     self._table.reopen(claim, grace=grace)
 
-    def _without_due(self, entry: LockEntry | None, closing: Sequence[str]) -> LockRecord | None:
+    def _due(self, entry: LockEntry | None, closing: Sequence[str]) -> set[str]:
         if entry is None:
-            return None
-        going = {id_ for id_ in closing if id_ in entry.claims and self._table.may_remove(entry.claims[id_])}
-        return claims.leave(entry.record, going, self._now()) if going else entry.record
+            return set()
+        return {id_ for id_ in closing if id_ in entry.claims and self._table.may_remove(entry.claims[id_])}
 
     async def clear(self, lock: str) -> None:
         """Ends a lock, whoever has it."""
@@ -264,7 +283,7 @@ def held(name: str, ahead: int) -> LockHeld:
 
 def lost(key: ClaimKey) -> LockLost:
     """Returns the error for a key that opens nothing."""
-    metadata = {"resource": lock_names.name_of(key.lock)} if key.lock.count("/") == 2 else {}
+    metadata = {"resource": lock_names.name_of(key.lock)} if key.lock else {}
     return LockLost(
         "the key opens nothing: the TTL has passed, it was released, or it never was one", metadata=metadata
     )

@@ -100,6 +100,7 @@ class ClaimSession(Generic[R]):
         self._requests = requests
         self._later = later
         self._told = False
+        self._begun = False  # the first request is answered
         self._owed = True  # an answer: to the first request, and then to each that renews
         self._retry_at: float | None = None  # when the store is to be asked again, as it could not tell
         self._until: float | None = None
@@ -161,8 +162,7 @@ class ClaimSession(Generic[R]):
         self._parts.view.check_open()
         entry, claim = self._parts.keeper.find(self._key)
         if hold.ended.done() or claim.member != self._parts.table.member:
-            name = lock_names.name_of(entry.key)
-            raise LeaseSuperseded(f"{name}: another stream attached to this claim", metadata={"resource": name})
+            raise superseded(lock_names.name_of(entry.key))
         return entry, claim
 
     def _state(self, entry: LockEntry, claim: LockClaim) -> Event:
@@ -189,10 +189,13 @@ class ClaimSession(Generic[R]):
             self._retry_at = asyncio.get_running_loop().time() + RETRY_SECONDS
             return None
         entry, claim = self._find(hold)  # now it is known to be so
-        self._owed = False
+        first, self._begun = not self._begun, True
         if claim.token and not self._told:
             self._told, self._until = True, None
+            if first:
+                self._owed = False  # later it comes unasked: a renewal is answered besides
             return Granted(str(self._key), claim.token, claim.ttl)
+        self._owed = False
         return self._state(entry, claim)
 
     def _waited_enough(self, claim: LockClaim) -> bool:
@@ -207,6 +210,11 @@ class ClaimSession(Generic[R]):
         """Returns the seconds until there may be something to tell, if nothing happens before; None for ever."""
         times = [at for at in (self._retry_at, self._until) if at is not None]
         return max(0.0, min(times) - asyncio.get_running_loop().time()) if times else None
+
+
+def superseded(name: str) -> LeaseSuperseded:
+    """Returns the error for a stream, or a call, whose claim another one has, by the name of the lock."""
+    return LeaseSuperseded(f"{name}: another stream attached to this claim", metadata={"resource": name})
 
 
 async def _drop(reading: asyncio.Future[Any]) -> None:

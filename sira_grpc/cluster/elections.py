@@ -137,6 +137,7 @@ def _wish(candidacy: Candidacy, owner: str) -> Wish:
         label=candidacy.label,
         owner=owner,
         value=candidacy.value,
+        secret=candidacy.key_secret,
     )
 
 

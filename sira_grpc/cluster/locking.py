@@ -67,6 +67,7 @@ class Locking:
         writer = ClaimWriter(view, self._commits, contact, clock, rng)
         keeper = ClaimKeeper(view, self._commits, writer, table, contact, room, clock, random_bytes)
         parts = Parts(view, table, keeper, contact, room)
+        self._keeper = keeper
         self.locks = Locks(parts)
         self.elections = Elections(parts)
         self.fences = Fences(view, store)
@@ -77,6 +78,11 @@ class Locking:
     def failed(self) -> asyncio.Event:
         """A task has ended that must not."""
         return self._background.failed
+
+    @property
+    def expired(self) -> int:
+        """Claims that this member has ended since it started because they had run out."""
+        return self._keeper.expired
 
     async def start(self) -> None:
         """Fills the view and follows the store. What was held before has one TTL to come back."""

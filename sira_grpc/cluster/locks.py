@@ -22,7 +22,8 @@ from sira.cluster.v1.lock_service_pb2 import (
 from sira_grpc.cluster import lock_names
 from sira_grpc.cluster.claim_keeper import Wish, held
 from sira_grpc.cluster.claim_key import ClaimKey
-from sira_grpc.cluster.claim_session import Begun, ClaimSession, Ended, Event, Granted, Parts, Queued
+from sira_grpc.cluster.claim_session import Begun, ClaimSession, Ended, Event, Granted, Parts, Queued, superseded
+from sira_grpc.cluster.claim_table import Hold
 from sira_grpc.cluster.lock_view import LockEntry
 from sira_grpc.errors import FieldViolation, InvalidField, LockLost, LockNotFound
 from sira_grpc.pages import take_page
@@ -74,14 +75,15 @@ class Locks:
             raise LockLost("the lock was taken away at once", metadata={"resource": acquisition.name})
         hold = parts.table.attach(key.id, keeps=True)
         try:
-            return await self._granted(key, wait)
+            return await self._granted(key, hold, wait)
         except BaseException:
-            await parts.keeper.leave(key)  # nobody has the key
+            if not acquisition.key_secret:
+                await parts.keeper.leave(key)  # nobody has the key
             raise
         finally:
             parts.table.lost(hold)
 
-    async def _granted(self, key: ClaimKey, wait: float) -> LockAcquired:
+    async def _granted(self, key: ClaimKey, hold: Hold, wait: float) -> LockAcquired:
         """Waits for the turn of a claim."""
         parts = self._parts
         deadline = asyncio.get_running_loop().time() + wait
@@ -92,9 +94,11 @@ class Locks:
                 entry, claim = parts.keeper.find(key)
                 if claim.token:
                     return _acquired(key, claim)
+                if hold.ended.done():
+                    raise superseded(lock_names.name_of(entry.key))
                 left = deadline - asyncio.get_running_loop().time()
                 if left > 0:
-                    await asyncio.wait({news}, timeout=left)
+                    await asyncio.wait({news, hold.ended}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
                 elif not await parts.keeper.leave_queue(key):
                     raise held(lock_names.name_of(entry.key), entry.ahead(key.id))
 
@@ -167,6 +171,7 @@ def _wish(acquisition: LockAcquisition, owner: str, field: str, *, at_once: bool
         label=acquisition.label,
         owner=owner,
         at_once=at_once,
+        secret=acquisition.key_secret,
     )
 
 

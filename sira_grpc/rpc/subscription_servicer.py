@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from sira.bus.v1 import subscription_service_pb2 as pb
 from sira.bus.v1 import subscription_service_pb2_grpc as stubs
@@ -11,6 +11,7 @@ from sira.bus.v1.subscription_pb2 import Subscription
 
 from sira_grpc.bus.bus import Bus
 from sira_grpc.bus.view import SubscriptionEntry
+from sira_grpc.errors import SiraError
 from sira_grpc.rpc.call import Context, actor
 
 
@@ -25,11 +26,11 @@ class SubscriptionServicer(stubs.SubscriptionServiceServicer):
     ) -> pb.CreateSubscriptionResponse:
         """See the proto."""
         entry = await self._bus.subscriptions.create(request.subscription)
-        return pb.CreateSubscriptionResponse(subscription=await self._described(entry))
+        return pb.CreateSubscriptionResponse(subscription=await self._written(entry))
 
     async def GetSubscription(self, request: pb.GetSubscriptionRequest, context: Context) -> pb.GetSubscriptionResponse:
         """See the proto."""
-        entry = self._bus.view.subscription(request.name)
+        entry = await self._bus.subscription(request.name)
         return pb.GetSubscriptionResponse(subscription=await self._described(entry))
 
     async def ListSubscriptions(
@@ -46,7 +47,7 @@ class SubscriptionServicer(stubs.SubscriptionServiceServicer):
     ) -> pb.UpdateSubscriptionResponse:
         """See the proto."""
         entry = await self._bus.subscriptions.update(request.subscription, request.update_mask)
-        return pb.UpdateSubscriptionResponse(subscription=await self._described(entry))
+        return pb.UpdateSubscriptionResponse(subscription=await self._written(entry))
 
     async def DeleteSubscription(
         self, request: pb.DeleteSubscriptionRequest, context: Context
@@ -60,14 +61,14 @@ class SubscriptionServicer(stubs.SubscriptionServiceServicer):
     ) -> pb.PauseSubscriptionResponse:
         """See the proto."""
         entry = await self._bus.subscriptions.pause(request.name)
-        return pb.PauseSubscriptionResponse(subscription=await self._described(entry))
+        return pb.PauseSubscriptionResponse(subscription=await self._written(entry))
 
     async def ResumeSubscription(
         self, request: pb.ResumeSubscriptionRequest, context: Context
     ) -> pb.ResumeSubscriptionResponse:
         """See the proto."""
         entry = await self._bus.subscriptions.resume(request.name)
-        return pb.ResumeSubscriptionResponse(subscription=await self._described(entry))
+        return pb.ResumeSubscriptionResponse(subscription=await self._written(entry))
 
     async def SeekSubscription(
         self, request: pb.SeekSubscriptionRequest, context: Context
@@ -88,4 +89,18 @@ class SubscriptionServicer(stubs.SubscriptionServiceServicer):
         subscription = Subscription()
         subscription.CopyFrom(entry.message)
         subscription.status.CopyFrom(status)
+        return subscription
+
+    async def _written(self, entry: SubscriptionEntry) -> Subscription:
+        """Returns a subscription as a command has left it.
+
+        Without its status where that cannot be had: another member has the namespace by now, the store cannot be read,
+        or the subscription is deleted. An error would say that the command was not done.
+        """
+        subscription = Subscription()
+        subscription.CopyFrom(entry.message)
+        current = self._bus.view.subscriptions_by_uid.get(entry.uid)
+        if current is not None:
+            with suppress(SiraError):
+                subscription.status.CopyFrom(await self._bus.subscription_status(current))
         return subscription

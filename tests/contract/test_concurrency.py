@@ -173,7 +173,7 @@ async def test_a_closed_store_says_so(engine: Engine) -> None:
     calls: list[Callable[[], Coroutine[Any, Any, object]]] = [
         lambda: store.commit([Put("a", b"")]),
         lambda: store.get("a"),
-        lambda: store.sync(),
+        store.sync,
         lambda: store.snapshot(""),
         lambda: anext(store.watch("", after=0)),
         lambda: store.append("log", [b""]),

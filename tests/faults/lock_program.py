@@ -79,7 +79,8 @@ class LockPrograms:
                 async with asyncio.timeout(SETTLE_SECONDS):
                     await self._hold(client, name, wait=None)
             except TimeoutError:
-                self._meter.findings.violation("stuck", f"{name} is not to be had")
+                state = await client.locks().get(_lock(name))
+                self._meter.findings.violation("stuck", f"{name} is not to be had: {state}")
             self._judge(name)
         self._meter.findings.counts["holds of programs"] = sum(map(len, self._stays.values()))
 

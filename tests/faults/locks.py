@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 from sira.cluster.v1.lock_service_pb2 import (
     AcquireLockRequest,
+    GetLockRequest,
     LockAcquisition,
     ReleaseLockRequest,
     RenewLockRequest,
@@ -87,7 +88,9 @@ class Locks:
                         pass
                     await until_done(lambda: self._renew(tenure))
             except TimeoutError:
-                self._meter.findings.violation("stuck", f"lock {lock} is not to be had")
+                request = GetLockRequest(name=_lock(lock))
+                state = await LockServiceStub(self._clients.any()).GetLock(request, timeout=CALL_SECONDS)
+                self._meter.findings.violation("stuck", f"lock {lock} is not to be had: {state.lock}")
             self._judge(lock)
         self._meter.findings.counts["lock operations judged"] = sum(self._history.counts.values())
 

@@ -152,6 +152,7 @@ REPEATED = framed(pack_columns([b"a", b"b"], ids=["", KNOWN_ID]), producer_id=PR
 async def prepare(kernel: Running) -> World:
     """Fills a bus."""
     await kernel.registry.CreateNamespace(CreateNamespaceRequest(namespace=Namespace(name=ELSEWHERE)))
+    await bus_of(kernel).ownership.tenure(ELSEWHERE)  # or the first call there, be it refused, would make it be served
     await create_topic(kernel, ORDERS, partitions=2)
     await create_topic(kernel, EMPTY)
     refusing = Retention(max_records=1, when_full=2)  # type: ignore[arg-type]  # REFUSE

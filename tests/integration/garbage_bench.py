@@ -1,8 +1,12 @@
-"""A kernel for many examples of garbage: it takes each or refuses it for a documented reason, and goes on serving."""
+"""A kernel for many examples of garbage: it takes each or refuses it for a documented reason, and goes on serving.
+
+SIRA_EXAMPLES says how many there are for each RPC.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -26,6 +30,7 @@ DEFECTS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.UN
 WRITTEN_TOO_LATE = "Internal error from Core"
 """What grpc.aio makes of a write to a stream that the kernel has ended by then; why it did so is lost."""
 SECONDS = 20
+EXAMPLES = int(os.environ.get("SIRA_EXAMPLES", "30"))
 
 W = TypeVar("W")
 T = TypeVar("T")
@@ -108,7 +113,7 @@ def try_garbage(
     known: list[str],
     *,
     prepare: Callable[[bytes], bytes] = lambda wire: wire,
-    examples: int = 30,
+    examples: int = EXAMPLES,
 ) -> None:
     """Sends garbage to an RPC, again and again.
 

@@ -18,6 +18,8 @@ from tests.integration.registry_world import DEFAULT, Case, Code, broken, malfor
 LOCK, FREE, ELECTION = f"{DEFAULT}/locks/held", f"{DEFAULT}/locks/free", f"{DEFAULT}/elections/x"
 NOWHERE = "namespaces/nowhere"
 LONG = "x" * 513
+SECRETS = ("x", "x" * 21, "x" * 65, "x" * 21 + ".", "x" * 21 + "\n", "\u00fc" * 22, f" {'x' * 22}")
+"""What is no secret of a key: too short to be one, too long, or with what a key must not have in it."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,8 @@ def _acquisitions() -> Iterator[tuple[str, lock.LockAcquisition]]:
     yield "permits", lock.LockAcquisition(name=FREE, capacity=2, permits=3)
     yield "permits", lock.LockAcquisition(name=FREE, permits=2)
     yield "label", lock.LockAcquisition(name=FREE, label="x" * 257)
+    for secret in SECRETS:
+        yield "key_secret", lock.LockAcquisition(name=FREE, key_secret=secret)
 
 
 def _refused_acquisitions() -> Iterator[tuple[Code, str, lock.LockAcquisition]]:
@@ -138,6 +142,9 @@ def _standing() -> Iterator[Case]:
     large = election.Candidacy(name=ELECTION, value=bytes(65_537))
     yield broken("stand.value", election.CampaignRequest(stand=large))
     yield broken("stand.label", election.CampaignRequest(stand=election.Candidacy(name=ELECTION, label="x" * 257)))
+    for secret in SECRETS:
+        stand = election.Candidacy(name=ELECTION, key_secret=secret)
+        yield broken("stand.key_secret", election.CampaignRequest(stand=stand))
     yield missing("NAMESPACE", election.CampaignRequest(stand=election.Candidacy(name=f"{NOWHERE}/elections/x")))
 
 

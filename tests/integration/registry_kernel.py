@@ -56,7 +56,7 @@ class Running:
     async def standing(self) -> KernelStatus:
         """The status, with the revision of the last change that was asked for.
 
-        On a shared store members write on their own, too: heartbeats, and what finds out how far the store has come.
+        On a shared store members write heartbeats on their own, too, and share out duties: what is below `cluster/`.
         """
         status = await self.status()
         if SERVERS:

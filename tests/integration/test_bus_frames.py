@@ -31,7 +31,7 @@ from tests.integration.bus_world import (
     running,
     subscriptions,
 )
-from tests.integration.garbage_bench import DEFECTS, Bench
+from tests.integration.garbage_bench import DEFECTS, EXAMPLES, Bench
 from tests.integration.registry_kernel import Running
 
 TERMINATED = DeadLetterReason.DEAD_LETTER_REASON_TERMINATED
@@ -133,7 +133,7 @@ async def empty(kernel: Running) -> None:
 def test_frames_of_any_content() -> None:
     with Bench(still, empty, image) as bench:
 
-        @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        @settings(max_examples=2 * EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
         @given(frames())
         @example(UNREADABLE)
         def try_frame(frame: bytes) -> None:

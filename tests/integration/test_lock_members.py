@@ -28,17 +28,19 @@ class Members:
 
     def __init__(self, url: str) -> None:
         self._url = url
+        self._started: list[SiraProcess] = []
         self.processes: dict[str, SiraProcess] = {}
 
     async def start(self) -> str:
         environment = {"SIRA_STORE_URL": self._url, "SIRA_LOG_LEVEL": "error", "SIRA_IDENTITY_ENABLED": "false"}
         process = SiraProcess("dev", "-o", "json", "--listen", "127.0.0.1:0", environment=environment)
+        self._started.append(process)
         address = str((await asyncio.to_thread(process.json))["addresses"][0])
         self.processes[address] = process
         return address
 
     def stop(self) -> None:
-        for process in self.processes.values():
+        for process in self._started:
             process.__exit__(None, None, None)
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sira.bus.v1.publish_service_pb2 import PublishRequest
@@ -14,6 +15,8 @@ from sira.bus.v1.record_pb2 import Record
 from sira.bus.v1.topic_pb2 import Topic
 from sira.bus.v1.topic_service_pb2 import CreateTopicRequest
 from sira.bus.v1.topic_service_pb2_grpc import TopicServiceStub
+from sira.cluster.v1.lock_service_pb2 import AcquireLockRequest, HoldLockRequest, LockAcquisition, ReleaseLockRequest
+from sira.cluster.v1.lock_service_pb2_grpc import LockServiceStub
 from sira.registry.v1.namespace_pb2 import Namespace
 from sira.registry.v1.registry_service_pb2 import CreateNamespaceRequest, CreateServiceRequest, DeleteNamespaceRequest
 from sira.registry.v1.resolver_service_pb2 import GetServiceRequest
@@ -95,6 +98,30 @@ async def test_a_waiter_that_gives_up_leaves_the_queue(client: Client) -> None:
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
         assert not (await locks.get("x")).waiters
+
+
+async def test_who_asks_again_because_no_answer_came_has_what_it_had(kernel: Running, client: Client) -> None:
+    locks: Any = LockServiceStub(kernel.channel)
+    lock, secret = "namespaces/default/locks/x", "s" * 22
+    acquisition = LockAcquisition(name=lock, key_secret=secret)
+    request = HoldLockRequest(acquire=acquisition)
+    unheard = locks.HoldLock()
+    await unheard.write(request)
+    while await _held(client) == (0, 0):
+        pass  # each call is a wait of its own
+    token, _ = await _held(client)
+    unheard.cancel()
+    again = locks.HoldLock()
+    await again.write(request)
+    told = (await again.read()).acquired
+    assert (told.token, told.lock_key) == (token, f"{lock}.{secret}")
+    acquired = (await locks.AcquireLock(AcquireLockRequest(acquisition=acquisition))).acquired
+    assert acquired.token == token
+    acquisition.key_secret = "t" * 22
+    with pytest.raises(Exception, match="is held by others"):
+        await locks.AcquireLock(AcquireLockRequest(acquisition=acquisition))
+    await locks.ReleaseLock(ReleaseLockRequest(lock_key=f"{lock}.{secret}"))
+    assert await _held(client) == (0, 0)
 
 
 async def test_a_lock_outlives_a_restart_of_the_kernel(tmp_path: Path) -> None:

@@ -48,6 +48,12 @@ def unanswered(error: aio.AioRpcError, member: str) -> SiraError | None:
     return None
 
 
+def refusal(error: aio.AioRpcError) -> tuple[str, dict[str, str]]:
+    """Returns the reason that the owner gives, without `ERROR_REASON_`, and its metadata; empty where there is none."""
+    info = _info(error)
+    return ("", {}) if info is None else (info.reason, dict(info.metadata))
+
+
 def outcome_unknown(member: str) -> NotOwner:
     """Makes the error of a call whose connection to its owner broke."""
     return NotOwner(

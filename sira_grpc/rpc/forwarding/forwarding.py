@@ -14,6 +14,7 @@ from sira_grpc.rpc.forwarding.peer_credentials import MemberTrust, peer_credenti
 from sira_grpc.rpc.forwarding.peer_drains import PeerDrains
 from sira_grpc.rpc.forwarding.peer_loads import PeerLoads, RemoteLoads
 from sira_grpc.rpc.forwarding.peers import Addresses, Members, Peers
+from sira_grpc.rpc.forwarding.remote_publish import RemotePublish
 from sira_grpc.rpc.forwarding.routes import ROUTES, UnitOf
 from sira_grpc.rpc.forwarding.signature import Signer
 
@@ -33,6 +34,7 @@ class Forwarding:
         signer: signs calls, and verifies the signatures of others.
         forwarder: forwards calls.
         peer_drains: the registry's Peers.
+        remote_publish: the bus's RemotePublish.
         failed: a task has ended that must not.
 
     Raises:
@@ -57,7 +59,9 @@ class Forwarding:
         self._placement = placement
         self._peers = Peers(placement, addresses, peer_credentials(trust), trust.server)
         calls = PeerCalls(self._peers, self.signer, placement.member)
-        self.forwarder = Forwarder(routes, Reach(placement, self._peers, timeout, clock, rng), self.signer)
+        reach = Reach(placement, self._peers, timeout, clock, rng)
+        self.forwarder = Forwarder(routes, reach, self.signer)
+        self.remote_publish = RemotePublish(reach, self.signer)
         self.peer_drains = PeerDrains(calls, clock)
         self._loads = PeerLoads(calls, self.failed.set)
         placement.changed.append(self._loads.members_changed)

@@ -142,10 +142,12 @@ class ControlWorld:
         await self.start()
 
     async def topic(self, short: str = "orders", *, namespace: str = DEFAULT, partitions: int = 0) -> TopicEntry:
-        return await self.topics.create(topic(short, namespace=namespace, partitions=partitions))
+        created = await self.topics.create(topic(short, namespace=namespace, partitions=partitions))
+        return self.view.topic(created.name)
 
     async def subscription(self, short: str = "billing", *patterns: str) -> SubscriptionEntry:
-        return await self.subscriptions.create(subscription(short, *patterns))
+        created = await self.subscriptions.create(subscription(short, *patterns))
+        return self.view.subscription(created.name)
 
     def trash(self) -> set[str]:
         """The logs that are noted as trash."""

@@ -225,7 +225,7 @@ async def test_an_update_writes_what_the_mask_names(control: ControlWorld, clock
         create_time=timestamp(created),
         update_time=timestamp(clock.time_ns()),
     )
-    await control.subscriptions.update(given, FieldMask())
+    entry = await control.subscriptions.update(given, FieldMask())
     assert (entry.uid, entry.starts) == (uid, starts)
     assert (entry.settings.ack_timeout, entry.settings.max_outstanding) == (5, 6)
     assert (list(entry.message.topics), entry.message.mode, entry.message.paused) == (["orders"], 0, False)

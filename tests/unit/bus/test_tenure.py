@@ -225,7 +225,7 @@ class Remote:
     def __init__(self) -> None:
         self.published: list[tuple[str, int]] = []
 
-    async def publish(self, topic: str, partition: int | None, incoming: Incoming) -> Published:
+    async def publish(self, topic: str, partition: int, incoming: Incoming) -> Published:
         self.published.append((topic, incoming.frame.count))
         return Published(0, incoming.frame.count)
 

@@ -41,7 +41,10 @@ def verifying(*partitions: Partition) -> Verifying:
         assert topic.name == NAME
         return partitions
 
-    return Verifying(view, opened)
+    async def found(name: str) -> TopicEntry:
+        return view.topic(name)
+
+    return Verifying(found, opened)
 
 
 async def verified(world: PartitionWorld) -> VerifyTopicResponse:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sira_grpc.cluster import claim_session
+from sira_grpc.cluster.claim_key import ClaimKey
 from sira_grpc.errors import LeaseSuperseded, LockHeld, LockLost, StoreUnavailable
 from tests.unit.cluster.locking_world import LOCK, LockStream, World, wanted, world
 
@@ -84,7 +85,7 @@ async def test_one_member_adopts_and_claims_of_live_ones_are_left_alone(two: Wor
     await two.member("c")
     held = await two.members["a"].locks.acquire(wanted(ttl=5), "me")
     await two.caught_up()
-    claim = held.lock_key.split(".")[1]
+    claim = ClaimKey.parse(held.lock_key).id
     assert [claim in two.members[m]._table for m in "abc"] == [True, False, False]
     two.live.change("b", "c")  # a is taken for dead, and is not
     assert sum(claim in two.members[m]._table for m in "bc") == 1
@@ -119,7 +120,7 @@ async def test_a_holder_that_comes_back_before_its_expiry_is_written_stays(two: 
     await two.kill("a")
     await two.pass_(1.5)
     c = await two.member("c")
-    adopter = next(m for m in two.members.values() if held.lock_key.split(".")[1] in m._table)
+    adopter = next(m for m in two.members.values() if ClaimKey.parse(held.lock_key).id in m._table)
     other = next(m for m in two.members.values() if m is not adopter)
     two.store.meanwhile = lambda: other.locks.renew(held.lock_key)
     for _ in range(4):  # the time of the one that adopted it goes on

@@ -243,8 +243,8 @@ async def test_what_is_wrong_is_refused(alone: World) -> None:
     with pytest.raises(LockCapacityDiffers) as differs:
         await member.locks.acquire(wanted(capacity=2), "me")
     assert differs.value.metadata == {"capacity": "1"}
-    lock, id_, _ = held.lock_key.split(".")
-    for key in ("", "x", "a.b.c", f"{lock}.{id_}.wrong", f"locks/default/y.{id_}.x", held.lock_key + ".x"):
+    lock, secret = held.lock_key.split(".")
+    for key in ("", "x", "a.b", f"{lock}.wrong", f"{lock}.", f"{lock}y.{secret}", f".{secret}", held.lock_key + ".x"):
         with pytest.raises(LockLost):
             await member.locks.renew(key)
         await member.locks.release(key)

@@ -46,8 +46,11 @@ async def stub(control: ControlWorld) -> AsyncIterator[stubs.DeadLetterServiceAs
         assert entry is subscription
         return letters
 
+    async def found(name: str) -> SubscriptionEntry:
+        return control.view.subscription(name)
+
     redriving = Redriving(control.view, publish)
-    bus = cast(Any, SimpleNamespace(view=control.view, dead_letters_of=dead_letters_of, redriving=redriving))
+    bus = cast(Any, SimpleNamespace(subscription=found, dead_letters_of=dead_letters_of, redriving=redriving))
     server = aio.server()
     stubs.add_DeadLetterServiceServicer_to_server(DeadLetterServicer(bus), server)
     port = server.add_insecure_port("127.0.0.1:0")

@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&sira/cluster/v1/election_service.proto\x12\x0fsira.cluster.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x99\x01\n\x06Leader\x12\x14\n\x05label\x18\x01 \x01(\tR\x05label\x12\x14\n\x05value\x18\x02 \x01(\x0cR\x05value\x12\x12\n\x04term\x18\x03 \x01(\x03R\x04term\x12\x14\n\x05owner\x18\x04 \x01(\tR\x05owner\x12\x39\n\nelect_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\telectTime\"\x8b\x01\n\x08\x45lection\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12/\n\x06leader\x18\x02 \x01(\x0b\x32\x17.sira.cluster.v1.LeaderR\x06leader\x12\x1e\n\ncandidates\x18\x03 \x01(\rR\ncandidates\x12\x1a\n\x08revision\x18\x04 \x01(\x03R\x08revision\"\x80\x02\n\tCandidacy\x12t\n\x04name\x18\x01 \x01(\tB`\xbaH]r[(\xc8\x01\x32V^namespaces/[a-z]([-a-z0-9]{0,61}[a-z0-9])?/elections/[a-z]([-a-z0-9]{0,61}[a-z0-9])?$R\x04name\x12<\n\x03ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x03\x08\x90\x1c\x32\x02\x08\x01R\x03ttl\x12\x1e\n\x05label\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x02R\x05label\x12\x1f\n\x05value\x18\x04 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80\x04R\x05value\"\xfc\x01\n\x0f\x43\x61mpaignRequest\x12\x32\n\x05stand\x18\x01 \x01(\x0b\x32\x1a.sira.cluster.v1.CandidacyH\x00R\x05stand\x12/\n\x0c\x63\x61mpaign_key\x18\x02 \x01(\tB\n\xbaH\x07r\x05 \x01(\x80\x04H\x00R\x0b\x63\x61mpaignKey\x12;\n\x08proclaim\x18\x03 \x01(\x0b\x32\x1d.sira.cluster.v1.ProclamationH\x00R\x08proclaim\x12\x38\n\x05renew\x18\x04 \x01(\x0b\x32 .sira.cluster.v1.CampaignRenewalH\x00R\x05renewB\r\n\x04step\x12\x05\xbaH\x02\x08\x01\"\x11\n\x0f\x43\x61mpaignRenewal\"/\n\x0cProclamation\x12\x1f\n\x05value\x18\x01 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80\x04R\x05value\"\xda\x02\n\x10\x43\x61mpaignResponse\x12?\n\x08standing\x18\x01 \x01(\x0b\x32!.sira.cluster.v1.CampaignStandingH\x00R\x08standing\x12<\n\x07\x65lected\x18\x02 \x01(\x0b\x32 .sira.cluster.v1.CampaignElectedH\x00R\x07\x65lected\x12\x36\n\x05\x61live\x18\x03 \x01(\x0b\x32\x1e.sira.cluster.v1.CampaignAliveH\x00R\x05\x61live\x12\x45\n\nproclaimed\x18\x04 \x01(\x0b\x32#.sira.cluster.v1.CampaignProclaimedH\x00R\nproclaimed\x12?\n\x08resigned\x18\x05 \x01(\x0b\x32!.sira.cluster.v1.CampaignResignedH\x00R\x08resignedB\x07\n\x05\x65vent\"K\n\x10\x43\x61mpaignStanding\x12!\n\x0c\x63\x61mpaign_key\x18\x01 \x01(\tR\x0b\x63\x61mpaignKey\x12\x14\n\x05\x61head\x18\x02 \x01(\rR\x05\x61head\"u\n\x0f\x43\x61mpaignElected\x12!\n\x0c\x63\x61mpaign_key\x18\x01 \x01(\tR\x0b\x63\x61mpaignKey\x12\x12\n\x04term\x18\x02 \x01(\x03R\x04term\x12+\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\x03ttl\"\x0f\n\rCampaignAlive\"\x14\n\x12\x43\x61mpaignProclaimed\"\x12\n\x10\x43\x61mpaignResigned\"\x86\x01\n\x0eObserveRequest\x12t\n\x04name\x18\x01 \x01(\tB`\xbaH]r[(\xc8\x01\x32V^namespaces/[a-z]([-a-z0-9]{0,61}[a-z0-9])?/elections/[a-z]([-a-z0-9]{0,61}[a-z0-9])?$R\x04name\"H\n\x0fObserveResponse\x12\x35\n\x08\x65lection\x18\x01 \x01(\x0b\x32\x19.sira.cluster.v1.ElectionR\x08\x65lection\"\x8a\x01\n\x12GetElectionRequest\x12t\n\x04name\x18\x01 \x01(\tB`\xbaH]r[(\xc8\x01\x32V^namespaces/[a-z]([-a-z0-9]{0,61}[a-z0-9])?/elections/[a-z]([-a-z0-9]{0,61}[a-z0-9])?$R\x04name\"L\n\x13GetElectionResponse\x12\x35\n\x08\x65lection\x18\x01 \x01(\x0b\x32\x19.sira.cluster.v1.ElectionR\x08\x65lection\">\n\rResignRequest\x12-\n\x0c\x63\x61mpaign_key\x18\x01 \x01(\tB\n\xbaH\x07r\x05 \x01(\x80\x04R\x0b\x63\x61mpaignKey\"\x10\n\x0eResignResponse2\xaa\x03\n\x0f\x45lectionService\x12S\n\x08\x43\x61mpaign\x12 .sira.cluster.v1.CampaignRequest\x1a!.sira.cluster.v1.CampaignResponse(\x01\x30\x01\x12N\n\x07Observe\x12\x1f.sira.cluster.v1.ObserveRequest\x1a .sira.cluster.v1.ObserveResponse0\x01\x12\x85\x01\n\x0bGetElection\x12#.sira.cluster.v1.GetElectionRequest\x1a$.sira.cluster.v1.GetElectionResponse\"+\x82\xd3\xe4\x93\x02%\x12#/v1/{name=namespaces/*/elections/*}\x12j\n\x06Resign\x12\x1e.sira.cluster.v1.ResignRequest\x1a\x1f.sira.cluster.v1.ResignResponse\"\x1f\x82\xd3\xe4\x93\x02\x19:\x01*\"\x14/v1/elections:resignb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&sira/cluster/v1/election_service.proto\x12\x0fsira.cluster.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x99\x01\n\x06Leader\x12\x14\n\x05label\x18\x01 \x01(\tR\x05label\x12\x14\n\x05value\x18\x02 \x01(\x0cR\x05value\x12\x12\n\x04term\x18\x03 \x01(\x03R\x04term\x12\x14\n\x05owner\x18\x04 \x01(\tR\x05owner\x12\x39\n\nelect_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\telectTime\"\x8b\x01\n\x08\x45lection\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12/\n\x06leader\x18\x02 \x01(\x0b\x32\x17.sira.cluster.v1.LeaderR\x06leader\x12\x1e\n\ncandidates\x18\x03 \x01(\rR\ncandidates\x12\x1a\n\x08revision\x18\x04 \x01(\x03R\x08revision\"\xc1\x02\n\tCandidacy\x12t\n\x04name\x18\x01 \x01(\tB`\xbaH]r[(\xc8\x01\x32V^namespaces/[a-z]([-a-z0-9]{0,61}[a-z0-9])?/elections/[a-z]([-a-z0-9]{0,61}[a-z0-9])?$R\x04name\x12<\n\x03ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x03\x08\x90\x1c\x32\x02\x08\x01R\x03ttl\x12\x1e\n\x05label\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x02R\x05label\x12\x1f\n\x05value\x18\x04 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80\x04R\x05value\x12?\n\nkey_secret\x18\x05 \x01(\tB \xbaH\x1dr\x1b\x32\x19^([-_A-Za-z0-9]{22,64})?$R\tkeySecret\"\xfc\x01\n\x0f\x43\x61mpaignRequest\x12\x32\n\x05stand\x18\x01 \x01(\x0b\x32\x1a.sira.cluster.v1.CandidacyH\x00R\x05stand\x12/\n\x0c\x63\x61mpaign_key\x18\x02 \x01(\tB\n\xbaH\x07r\x05 \x01(\x80\x04H\x00R\x0b\x63\x61mpaignKey\x12;\n\x08proclaim\x18\x03 \x01(\x0b\x32\x1d.sira.cluster.v1.ProclamationH\x00R\x08proclaim\x12\x38\n\x05renew\x18\x04 \x01(\x0b\x32 .sira.cluster.v1.CampaignRenewalH\x00R\x05renewB\r\n\x04step\x12\x05\xbaH\x02\x08\x01\"\x11\n\x0f\x43\x61mpaignRenewal\"/\n\x0cProclamation\x12\x1f\n\x05value\x18\x01 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80\x04R\x05value\"\xda\x02\n\x10\x43\x61mpaignResponse\x12?\n\x08standing\x18\x01 \x01(\x0b\x32!.sira.cluster.v1.CampaignStandingH\x00R\x08standing\x12<\n\x07\x65lected\x18\x02 \x01(\x0b\x32 .sira.cluster.v1.CampaignElectedH\x00R\x07\x65lected\x12\x36\n\x05\x61live\x18\x03 \x01(\x0b\x32\x1e.sira.cluster.v1.CampaignAliveH\x00R\x05\x61live\x12\x45\n\nproclaimed\x18\x04 \x01(\x0b\x32#.sira.cluster.v1.CampaignProclaimedH\x00R\nproclaimed\x12?\n\x08resigned\x18\x05 \x01(\x0b\x32!.sira.cluster.v1.CampaignResignedH\x00R\x08resignedB\x07\n\x05\x65vent\"K\n\x10\x43\x61mpaignStanding\x12!\n\x0c\x63\x61mpaign_key\x18\x01 \x01(\tR\x0b\x63\x61mpaignKey\x12\x14\n\x05\x61head\x18\x02 \x01(\rR\x05\x61head\"u\n\x0f\x43\x61mpaignElected\x12!\n\x0c\x63\x61mpaign_key\x18\x01 \x01(\tR\x0b\x63\x61mpaignKey\x12\x12\n\x04term\x18\x02 \x01(\x03R\x04term\x12+\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\x03ttl\"\x0f\n\rCampaignAlive\"\x14\n\x12\x43\x61mpaignProclaimed\"\x12\n\x10\x43\x61mpaignResigned\"\x86\x01\n\x0eObserveRequest\x12t\n\x04name\x18\x01 \x01(\tB`\xbaH]r[(\xc8\x01\x32V^namespaces/[a-z]([-a-z0-9]{0,61}[a-z0-9])?/elections/[a-z]([-a-z0-9]{0,61}[a-z0-9])?$R\x04name\"H\n\x0fObserveResponse\x12\x35\n\x08\x65lection\x18\x01 \x01(\x0b\x32\x19.sira.cluster.v1.ElectionR\x08\x65lection\"\x8a\x01\n\x12GetElectionRequest\x12t\n\x04name\x18\x01 \x01(\tB`\xbaH]r[(\xc8\x01\x32V^namespaces/[a-z]([-a-z0-9]{0,61}[a-z0-9])?/elections/[a-z]([-a-z0-9]{0,61}[a-z0-9])?$R\x04name\"L\n\x13GetElectionResponse\x12\x35\n\x08\x65lection\x18\x01 \x01(\x0b\x32\x19.sira.cluster.v1.ElectionR\x08\x65lection\">\n\rResignRequest\x12-\n\x0c\x63\x61mpaign_key\x18\x01 \x01(\tB\n\xbaH\x07r\x05 \x01(\x80\x04R\x0b\x63\x61mpaignKey\"\x10\n\x0eResignResponse2\xaa\x03\n\x0f\x45lectionService\x12S\n\x08\x43\x61mpaign\x12 .sira.cluster.v1.CampaignRequest\x1a!.sira.cluster.v1.CampaignResponse(\x01\x30\x01\x12N\n\x07Observe\x12\x1f.sira.cluster.v1.ObserveRequest\x1a .sira.cluster.v1.ObserveResponse0\x01\x12\x85\x01\n\x0bGetElection\x12#.sira.cluster.v1.GetElectionRequest\x1a$.sira.cluster.v1.GetElectionResponse\"+\x82\xd3\xe4\x93\x02%\x12#/v1/{name=namespaces/*/elections/*}\x12j\n\x06Resign\x12\x1e.sira.cluster.v1.ResignRequest\x1a\x1f.sira.cluster.v1.ResignResponse\"\x1f\x82\xd3\xe4\x93\x02\x19:\x01*\"\x14/v1/elections:resignb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,6 +41,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CANDIDACY'].fields_by_name['label']._serialized_options = b'\272H\005r\003(\200\002'
   _globals['_CANDIDACY'].fields_by_name['value']._loaded_options = None
   _globals['_CANDIDACY'].fields_by_name['value']._serialized_options = b'\272H\006z\004\030\200\200\004'
+  _globals['_CANDIDACY'].fields_by_name['key_secret']._loaded_options = None
+  _globals['_CANDIDACY'].fields_by_name['key_secret']._serialized_options = b'\272H\035r\0332\031^([-_A-Za-z0-9]{22,64})?$'
   _globals['_CAMPAIGNREQUEST'].oneofs_by_name['step']._loaded_options = None
   _globals['_CAMPAIGNREQUEST'].oneofs_by_name['step']._serialized_options = b'\272H\002\010\001'
   _globals['_CAMPAIGNREQUEST'].fields_by_name['campaign_key']._loaded_options = None
@@ -62,37 +64,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ELECTION']._serialized_start=281
   _globals['_ELECTION']._serialized_end=420
   _globals['_CANDIDACY']._serialized_start=423
-  _globals['_CANDIDACY']._serialized_end=679
-  _globals['_CAMPAIGNREQUEST']._serialized_start=682
-  _globals['_CAMPAIGNREQUEST']._serialized_end=934
-  _globals['_CAMPAIGNRENEWAL']._serialized_start=936
-  _globals['_CAMPAIGNRENEWAL']._serialized_end=953
-  _globals['_PROCLAMATION']._serialized_start=955
-  _globals['_PROCLAMATION']._serialized_end=1002
-  _globals['_CAMPAIGNRESPONSE']._serialized_start=1005
-  _globals['_CAMPAIGNRESPONSE']._serialized_end=1351
-  _globals['_CAMPAIGNSTANDING']._serialized_start=1353
-  _globals['_CAMPAIGNSTANDING']._serialized_end=1428
-  _globals['_CAMPAIGNELECTED']._serialized_start=1430
-  _globals['_CAMPAIGNELECTED']._serialized_end=1547
-  _globals['_CAMPAIGNALIVE']._serialized_start=1549
-  _globals['_CAMPAIGNALIVE']._serialized_end=1564
-  _globals['_CAMPAIGNPROCLAIMED']._serialized_start=1566
-  _globals['_CAMPAIGNPROCLAIMED']._serialized_end=1586
-  _globals['_CAMPAIGNRESIGNED']._serialized_start=1588
-  _globals['_CAMPAIGNRESIGNED']._serialized_end=1606
-  _globals['_OBSERVEREQUEST']._serialized_start=1609
-  _globals['_OBSERVEREQUEST']._serialized_end=1743
-  _globals['_OBSERVERESPONSE']._serialized_start=1745
-  _globals['_OBSERVERESPONSE']._serialized_end=1817
-  _globals['_GETELECTIONREQUEST']._serialized_start=1820
-  _globals['_GETELECTIONREQUEST']._serialized_end=1958
-  _globals['_GETELECTIONRESPONSE']._serialized_start=1960
-  _globals['_GETELECTIONRESPONSE']._serialized_end=2036
-  _globals['_RESIGNREQUEST']._serialized_start=2038
-  _globals['_RESIGNREQUEST']._serialized_end=2100
-  _globals['_RESIGNRESPONSE']._serialized_start=2102
-  _globals['_RESIGNRESPONSE']._serialized_end=2118
-  _globals['_ELECTIONSERVICE']._serialized_start=2121
-  _globals['_ELECTIONSERVICE']._serialized_end=2547
+  _globals['_CANDIDACY']._serialized_end=744
+  _globals['_CAMPAIGNREQUEST']._serialized_start=747
+  _globals['_CAMPAIGNREQUEST']._serialized_end=999
+  _globals['_CAMPAIGNRENEWAL']._serialized_start=1001
+  _globals['_CAMPAIGNRENEWAL']._serialized_end=1018
+  _globals['_PROCLAMATION']._serialized_start=1020
+  _globals['_PROCLAMATION']._serialized_end=1067
+  _globals['_CAMPAIGNRESPONSE']._serialized_start=1070
+  _globals['_CAMPAIGNRESPONSE']._serialized_end=1416
+  _globals['_CAMPAIGNSTANDING']._serialized_start=1418
+  _globals['_CAMPAIGNSTANDING']._serialized_end=1493
+  _globals['_CAMPAIGNELECTED']._serialized_start=1495
+  _globals['_CAMPAIGNELECTED']._serialized_end=1612
+  _globals['_CAMPAIGNALIVE']._serialized_start=1614
+  _globals['_CAMPAIGNALIVE']._serialized_end=1629
+  _globals['_CAMPAIGNPROCLAIMED']._serialized_start=1631
+  _globals['_CAMPAIGNPROCLAIMED']._serialized_end=1651
+  _globals['_CAMPAIGNRESIGNED']._serialized_start=1653
+  _globals['_CAMPAIGNRESIGNED']._serialized_end=1671
+  _globals['_OBSERVEREQUEST']._serialized_start=1674
+  _globals['_OBSERVEREQUEST']._serialized_end=1808
+  _globals['_OBSERVERESPONSE']._serialized_start=1810
+  _globals['_OBSERVERESPONSE']._serialized_end=1882
+  _globals['_GETELECTIONREQUEST']._serialized_start=1885
+  _globals['_GETELECTIONREQUEST']._serialized_end=2023
+  _globals['_GETELECTIONRESPONSE']._serialized_start=2025
+  _globals['_GETELECTIONRESPONSE']._serialized_end=2101
+  _globals['_RESIGNREQUEST']._serialized_start=2103
+  _globals['_RESIGNREQUEST']._serialized_end=2165
+  _globals['_RESIGNRESPONSE']._serialized_start=2167
+  _globals['_RESIGNRESPONSE']._serialized_end=2183
+  _globals['_ELECTIONSERVICE']._serialized_start=2186
+  _globals['_ELECTIONSERVICE']._serialized_end=2612
 # @@protoc_insertion_point(module_scope)

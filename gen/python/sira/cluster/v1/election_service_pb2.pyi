@@ -106,12 +106,17 @@ class Candidacy(_message.Message):
     TTL_FIELD_NUMBER: _builtins.int
     LABEL_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
+    KEY_SECRET_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`namespaces/{namespace}/elections/{election}`."""
     label: _builtins.str
     """What it calls itself, for people."""
     value: _builtins.bytes
     """What it proclaims once it leads."""
+    key_secret: _builtins.str
+    """Secret half of the key, as of LockAcquisition: `campaign_key` is `{name}.{key_secret}` then. Who stands again with the
+    same one attaches to the campaign that is there, which proclaims what it did.
+    """
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
         """How long it leads, or waits, after the last sign of life. Default 10 s."""
@@ -123,10 +128,11 @@ class Candidacy(_message.Message):
         ttl: _duration_pb2.Duration | None = ...,
         label: _builtins.str = ...,
         value: _builtins.bytes = ...,
+        key_secret: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "name", b"name", "ttl", b"ttl", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_secret", b"key_secret", "label", b"label", "name", b"name", "ttl", b"ttl", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from sira.cluster.v1 import lock_pb2 as sira_dot_cluster_dot_v1_dot_lock__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"sira/cluster/v1/lock_service.proto\x12\x0fsira.cluster.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1asira/cluster/v1/lock.proto\"\xea\x02\n\x0fLockAcquisition\x12p\n\x04name\x18\x01 \x01(\tB\\\xbaHYrW(\xc8\x01\x32R^namespaces/[a-z]([-a-z0-9]{0,61}[a-z0-9])?/locks/[a-z]([-a-z0-9]{0,61}[a-z0-9])?$R\x04name\x12<\n\x03ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x03\x08\x90\x1c\x32\x02\x08\x01R\x03ttl\x12$\n\x08\x63\x61pacity\x18\x03 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07R\x08\x63\x61pacity\x12\"\n\x07permits\x18\x04 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07R\x07permits\x12=\n\x04wait\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xa3\x05\x32\x00R\x04wait\x12\x1e\n\x05label\x18\x06 \x01(\tB\x08\xbaH\x05r\x03(\x80\x02R\x05label\"\xbd\x01\n\x0fHoldLockRequest\x12<\n\x07\x61\x63quire\x18\x01 \x01(\x0b\x32 .sira.cluster.v1.LockAcquisitionH\x00R\x07\x61\x63quire\x12\'\n\x08lock_key\x18\x02 \x01(\tB\n\xbaH\x07r\x05 \x01(\x80\x04H\x00R\x07lockKey\x12\x34\n\x05renew\x18\x03 \x01(\x0b\x32\x1c.sira.cluster.v1.LockRenewalH\x00R\x05renewB\r\n\x04step\x12\x05\xbaH\x02\x08\x01\"\r\n\x0bLockRenewal\"\x80\x02\n\x10HoldLockResponse\x12\x35\n\x06queued\x18\x01 \x01(\x0b\x32\x1b.sira.cluster.v1.LockQueuedH\x00R\x06queued\x12;\n\x08\x61\x63quired\x18\x02 \x01(\x0b\x32\x1d.sira.cluster.v1.LockAcquiredH\x00R\x08\x61\x63quired\x12\x32\n\x05\x61live\x18\x03 \x01(\x0b\x32\x1a.sira.cluster.v1.LockAliveH\x00R\x05\x61live\x12;\n\x08released\x18\x04 \x01(\x0b\x32\x1d.sira.cluster.v1.LockReleasedH\x00R\x08releasedB\x07\n\x05\x65vent\"=\n\nLockQueued\x12\x19\n\x08lock_key\x18\x01 \x01(\tR\x07lockKey\x12\x14\n\x05\x61head\x18\x02 \x01(\rR\x05\x61head\"l\n\x0cLockAcquired\x12\x19\n\x08lock_key\x18\x01 \x01(\tR\x07lockKey\x12\x14\n\x05token\x18\x02 \x01(\x03R\x05token\x12+\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\x03ttl\"\x0b\n\tLockAlive\"\x0e\n\x0cLockReleased\"`\n\x12\x41\x63quireLockRequest\x12J\n\x0b\x61\x63quisition\x18\x01 \x01(\x0b\x32 .sira.cluster.v1.LockAcquisitionB\x06\xbaH\x03\xc8\x01\x01R\x0b\x61\x63quisition\"P\n\x13\x41\x63quireLockResponse\x12\x39\n\x08\x61\x63quired\x18\x01 \x01(\x0b\x32\x1d.sira.cluster.v1.LockAcquiredR\x08\x61\x63quired\"9\n\x10RenewLockRequest\x12%\n\x08lock_key\x18\x01 \x01(\tB\n\xbaH\x07r\x05 \x01(\x80\x04R\x07lockKey\"N\n\x11RenewLockResponse\x12\x39\n\x08\x61\x63quired\x18\x01 \x01(\x0b\x32\x1d.sira.cluster.v1.LockAcquiredR\x08\x61\x63quired\";\n\x12ReleaseLockRequest\x12%\n\x08lock_key\x18\x01 \x01(\tB\n\xbaH\x07r\x05 \x01(\x80\x04R\x07lockKey\"\x15\n\x13ReleaseLockResponse\"\x82\x01\n\x0eGetLockRequest\x12p\n\x04name\x18\x01 \x01(\tB\\\xbaHYrW(\xc8\x01\x32R^namespaces/[a-z]([-a-z0-9]{0,61}[a-z0-9])?/locks/[a-z]([-a-z0-9]{0,61}[a-z0-9])?$R\x04name\"<\n\x0fGetLockResponse\x12)\n\x04lock\x18\x01 \x01(\x0b\x32\x15.sira.cluster.v1.LockR\x04lock\"\xb1\x01\n\x10ListLocksRequest\x12K\n\x06parent\x18\x01 \x01(\tB3\xbaH0r.2,^namespaces/[a-z]([-a-z0-9]{0,61}[a-z0-9])?$R\x06parent\x12\'\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08R\tpageToken\"h\n\x11ListLocksResponse\x12+\n\x05locks\x18\x01 \x03(\x0b\x32\x15.sira.cluster.v1.LockR\x05locks\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xb6\x05\n\x0bLockService\x12S\n\x08HoldLock\x12 .sira.cluster.v1.HoldLockRequest\x1a!.sira.cluster.v1.HoldLockResponse(\x01\x30\x01\x12v\n\x0b\x41\x63quireLock\x12#.sira.cluster.v1.AcquireLockRequest\x1a$.sira.cluster.v1.AcquireLockResponse\"\x1c\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/locks:acquire\x12n\n\tRenewLock\x12!.sira.cluster.v1.RenewLockRequest\x1a\".sira.cluster.v1.RenewLockResponse\"\x1a\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/v1/locks:renew\x12v\n\x0bReleaseLock\x12#.sira.cluster.v1.ReleaseLockRequest\x1a$.sira.cluster.v1.ReleaseLockResponse\"\x1c\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/locks:release\x12u\n\x07GetLock\x12\x1f.sira.cluster.v1.GetLockRequest\x1a .sira.cluster.v1.GetLockResponse\"\'\x82\xd3\xe4\x93\x02!\x12\x1f/v1/{name=namespaces/*/locks/*}\x12{\n\tListLocks\x12!.sira.cluster.v1.ListLocksRequest\x1a\".sira.cluster.v1.ListLocksResponse\"\'\x82\xd3\xe4\x93\x02!\x12\x1f/v1/{parent=namespaces/*}/locksb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"sira/cluster/v1/lock_service.proto\x12\x0fsira.cluster.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1asira/cluster/v1/lock.proto\"\xab\x03\n\x0fLockAcquisition\x12p\n\x04name\x18\x01 \x01(\tB\\\xbaHYrW(\xc8\x01\x32R^namespaces/[a-z]([-a-z0-9]{0,61}[a-z0-9])?/locks/[a-z]([-a-z0-9]{0,61}[a-z0-9])?$R\x04name\x12<\n\x03ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x03\x08\x90\x1c\x32\x02\x08\x01R\x03ttl\x12$\n\x08\x63\x61pacity\x18\x03 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07R\x08\x63\x61pacity\x12\"\n\x07permits\x18\x04 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07R\x07permits\x12=\n\x04wait\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xa3\x05\x32\x00R\x04wait\x12\x1e\n\x05label\x18\x06 \x01(\tB\x08\xbaH\x05r\x03(\x80\x02R\x05label\x12?\n\nkey_secret\x18\x07 \x01(\tB \xbaH\x1dr\x1b\x32\x19^([-_A-Za-z0-9]{22,64})?$R\tkeySecret\"\xbd\x01\n\x0fHoldLockRequest\x12<\n\x07\x61\x63quire\x18\x01 \x01(\x0b\x32 .sira.cluster.v1.LockAcquisitionH\x00R\x07\x61\x63quire\x12\'\n\x08lock_key\x18\x02 \x01(\tB\n\xbaH\x07r\x05 \x01(\x80\x04H\x00R\x07lockKey\x12\x34\n\x05renew\x18\x03 \x01(\x0b\x32\x1c.sira.cluster.v1.LockRenewalH\x00R\x05renewB\r\n\x04step\x12\x05\xbaH\x02\x08\x01\"\r\n\x0bLockRenewal\"\x80\x02\n\x10HoldLockResponse\x12\x35\n\x06queued\x18\x01 \x01(\x0b\x32\x1b.sira.cluster.v1.LockQueuedH\x00R\x06queued\x12;\n\x08\x61\x63quired\x18\x02 \x01(\x0b\x32\x1d.sira.cluster.v1.LockAcquiredH\x00R\x08\x61\x63quired\x12\x32\n\x05\x61live\x18\x03 \x01(\x0b\x32\x1a.sira.cluster.v1.LockAliveH\x00R\x05\x61live\x12;\n\x08released\x18\x04 \x01(\x0b\x32\x1d.sira.cluster.v1.LockReleasedH\x00R\x08releasedB\x07\n\x05\x65vent\"=\n\nLockQueued\x12\x19\n\x08lock_key\x18\x01 \x01(\tR\x07lockKey\x12\x14\n\x05\x61head\x18\x02 \x01(\rR\x05\x61head\"l\n\x0cLockAcquired\x12\x19\n\x08lock_key\x18\x01 \x01(\tR\x07lockKey\x12\x14\n\x05token\x18\x02 \x01(\x03R\x05token\x12+\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\x03ttl\"\x0b\n\tLockAlive\"\x0e\n\x0cLockReleased\"`\n\x12\x41\x63quireLockRequest\x12J\n\x0b\x61\x63quisition\x18\x01 \x01(\x0b\x32 .sira.cluster.v1.LockAcquisitionB\x06\xbaH\x03\xc8\x01\x01R\x0b\x61\x63quisition\"P\n\x13\x41\x63quireLockResponse\x12\x39\n\x08\x61\x63quired\x18\x01 \x01(\x0b\x32\x1d.sira.cluster.v1.LockAcquiredR\x08\x61\x63quired\"9\n\x10RenewLockRequest\x12%\n\x08lock_key\x18\x01 \x01(\tB\n\xbaH\x07r\x05 \x01(\x80\x04R\x07lockKey\"N\n\x11RenewLockResponse\x12\x39\n\x08\x61\x63quired\x18\x01 \x01(\x0b\x32\x1d.sira.cluster.v1.LockAcquiredR\x08\x61\x63quired\";\n\x12ReleaseLockRequest\x12%\n\x08lock_key\x18\x01 \x01(\tB\n\xbaH\x07r\x05 \x01(\x80\x04R\x07lockKey\"\x15\n\x13ReleaseLockResponse\"\x82\x01\n\x0eGetLockRequest\x12p\n\x04name\x18\x01 \x01(\tB\\\xbaHYrW(\xc8\x01\x32R^namespaces/[a-z]([-a-z0-9]{0,61}[a-z0-9])?/locks/[a-z]([-a-z0-9]{0,61}[a-z0-9])?$R\x04name\"<\n\x0fGetLockResponse\x12)\n\x04lock\x18\x01 \x01(\x0b\x32\x15.sira.cluster.v1.LockR\x04lock\"\xb1\x01\n\x10ListLocksRequest\x12K\n\x06parent\x18\x01 \x01(\tB3\xbaH0r.2,^namespaces/[a-z]([-a-z0-9]{0,61}[a-z0-9])?$R\x06parent\x12\'\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08R\tpageToken\"h\n\x11ListLocksResponse\x12+\n\x05locks\x18\x01 \x03(\x0b\x32\x15.sira.cluster.v1.LockR\x05locks\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xb6\x05\n\x0bLockService\x12S\n\x08HoldLock\x12 .sira.cluster.v1.HoldLockRequest\x1a!.sira.cluster.v1.HoldLockResponse(\x01\x30\x01\x12v\n\x0b\x41\x63quireLock\x12#.sira.cluster.v1.AcquireLockRequest\x1a$.sira.cluster.v1.AcquireLockResponse\"\x1c\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/locks:acquire\x12n\n\tRenewLock\x12!.sira.cluster.v1.RenewLockRequest\x1a\".sira.cluster.v1.RenewLockResponse\"\x1a\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/v1/locks:renew\x12v\n\x0bReleaseLock\x12#.sira.cluster.v1.ReleaseLockRequest\x1a$.sira.cluster.v1.ReleaseLockResponse\"\x1c\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/locks:release\x12u\n\x07GetLock\x12\x1f.sira.cluster.v1.GetLockRequest\x1a .sira.cluster.v1.GetLockResponse\"\'\x82\xd3\xe4\x93\x02!\x12\x1f/v1/{name=namespaces/*/locks/*}\x12{\n\tListLocks\x12!.sira.cluster.v1.ListLocksRequest\x1a\".sira.cluster.v1.ListLocksResponse\"\'\x82\xd3\xe4\x93\x02!\x12\x1f/v1/{parent=namespaces/*}/locksb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,6 +45,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOCKACQUISITION'].fields_by_name['wait']._serialized_options = b'\272H\013\252\001\010\"\004\010\200\243\0052\000'
   _globals['_LOCKACQUISITION'].fields_by_name['label']._loaded_options = None
   _globals['_LOCKACQUISITION'].fields_by_name['label']._serialized_options = b'\272H\005r\003(\200\002'
+  _globals['_LOCKACQUISITION'].fields_by_name['key_secret']._loaded_options = None
+  _globals['_LOCKACQUISITION'].fields_by_name['key_secret']._serialized_options = b'\272H\035r\0332\031^([-_A-Za-z0-9]{22,64})?$'
   _globals['_HOLDLOCKREQUEST'].oneofs_by_name['step']._loaded_options = None
   _globals['_HOLDLOCKREQUEST'].oneofs_by_name['step']._serialized_options = b'\272H\002\010\001'
   _globals['_HOLDLOCKREQUEST'].fields_by_name['lock_key']._loaded_options = None
@@ -74,41 +76,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOCKSERVICE'].methods_by_name['ListLocks']._loaded_options = None
   _globals['_LOCKSERVICE'].methods_by_name['ListLocks']._serialized_options = b'\202\323\344\223\002!\022\037/v1/{parent=namespaces/*}/locks'
   _globals['_LOCKACQUISITION']._serialized_start=116
-  _globals['_LOCKACQUISITION']._serialized_end=478
-  _globals['_HOLDLOCKREQUEST']._serialized_start=481
-  _globals['_HOLDLOCKREQUEST']._serialized_end=670
-  _globals['_LOCKRENEWAL']._serialized_start=672
-  _globals['_LOCKRENEWAL']._serialized_end=685
-  _globals['_HOLDLOCKRESPONSE']._serialized_start=688
-  _globals['_HOLDLOCKRESPONSE']._serialized_end=944
-  _globals['_LOCKQUEUED']._serialized_start=946
-  _globals['_LOCKQUEUED']._serialized_end=1007
-  _globals['_LOCKACQUIRED']._serialized_start=1009
-  _globals['_LOCKACQUIRED']._serialized_end=1117
-  _globals['_LOCKALIVE']._serialized_start=1119
-  _globals['_LOCKALIVE']._serialized_end=1130
-  _globals['_LOCKRELEASED']._serialized_start=1132
-  _globals['_LOCKRELEASED']._serialized_end=1146
-  _globals['_ACQUIRELOCKREQUEST']._serialized_start=1148
-  _globals['_ACQUIRELOCKREQUEST']._serialized_end=1244
-  _globals['_ACQUIRELOCKRESPONSE']._serialized_start=1246
-  _globals['_ACQUIRELOCKRESPONSE']._serialized_end=1326
-  _globals['_RENEWLOCKREQUEST']._serialized_start=1328
-  _globals['_RENEWLOCKREQUEST']._serialized_end=1385
-  _globals['_RENEWLOCKRESPONSE']._serialized_start=1387
-  _globals['_RENEWLOCKRESPONSE']._serialized_end=1465
-  _globals['_RELEASELOCKREQUEST']._serialized_start=1467
-  _globals['_RELEASELOCKREQUEST']._serialized_end=1526
-  _globals['_RELEASELOCKRESPONSE']._serialized_start=1528
-  _globals['_RELEASELOCKRESPONSE']._serialized_end=1549
-  _globals['_GETLOCKREQUEST']._serialized_start=1552
-  _globals['_GETLOCKREQUEST']._serialized_end=1682
-  _globals['_GETLOCKRESPONSE']._serialized_start=1684
-  _globals['_GETLOCKRESPONSE']._serialized_end=1744
-  _globals['_LISTLOCKSREQUEST']._serialized_start=1747
-  _globals['_LISTLOCKSREQUEST']._serialized_end=1924
-  _globals['_LISTLOCKSRESPONSE']._serialized_start=1926
-  _globals['_LISTLOCKSRESPONSE']._serialized_end=2030
-  _globals['_LOCKSERVICE']._serialized_start=2033
-  _globals['_LOCKSERVICE']._serialized_end=2727
+  _globals['_LOCKACQUISITION']._serialized_end=543
+  _globals['_HOLDLOCKREQUEST']._serialized_start=546
+  _globals['_HOLDLOCKREQUEST']._serialized_end=735
+  _globals['_LOCKRENEWAL']._serialized_start=737
+  _globals['_LOCKRENEWAL']._serialized_end=750
+  _globals['_HOLDLOCKRESPONSE']._serialized_start=753
+  _globals['_HOLDLOCKRESPONSE']._serialized_end=1009
+  _globals['_LOCKQUEUED']._serialized_start=1011
+  _globals['_LOCKQUEUED']._serialized_end=1072
+  _globals['_LOCKACQUIRED']._serialized_start=1074
+  _globals['_LOCKACQUIRED']._serialized_end=1182
+  _globals['_LOCKALIVE']._serialized_start=1184
+  _globals['_LOCKALIVE']._serialized_end=1195
+  _globals['_LOCKRELEASED']._serialized_start=1197
+  _globals['_LOCKRELEASED']._serialized_end=1211
+  _globals['_ACQUIRELOCKREQUEST']._serialized_start=1213
+  _globals['_ACQUIRELOCKREQUEST']._serialized_end=1309
+  _globals['_ACQUIRELOCKRESPONSE']._serialized_start=1311
+  _globals['_ACQUIRELOCKRESPONSE']._serialized_end=1391
+  _globals['_RENEWLOCKREQUEST']._serialized_start=1393
+  _globals['_RENEWLOCKREQUEST']._serialized_end=1450
+  _globals['_RENEWLOCKRESPONSE']._serialized_start=1452
+  _globals['_RENEWLOCKRESPONSE']._serialized_end=1530
+  _globals['_RELEASELOCKREQUEST']._serialized_start=1532
+  _globals['_RELEASELOCKREQUEST']._serialized_end=1591
+  _globals['_RELEASELOCKRESPONSE']._serialized_start=1593
+  _globals['_RELEASELOCKRESPONSE']._serialized_end=1614
+  _globals['_GETLOCKREQUEST']._serialized_start=1617
+  _globals['_GETLOCKREQUEST']._serialized_end=1747
+  _globals['_GETLOCKRESPONSE']._serialized_start=1749
+  _globals['_GETLOCKRESPONSE']._serialized_end=1809
+  _globals['_LISTLOCKSREQUEST']._serialized_start=1812
+  _globals['_LISTLOCKSREQUEST']._serialized_end=1989
+  _globals['_LISTLOCKSRESPONSE']._serialized_start=1991
+  _globals['_LISTLOCKSRESPONSE']._serialized_end=2095
+  _globals['_LOCKSERVICE']._serialized_start=2098
+  _globals['_LOCKSERVICE']._serialized_end=2792
 # @@protoc_insertion_point(module_scope)

@@ -32,6 +32,7 @@ class LockAcquisition(_message.Message):
     PERMITS_FIELD_NUMBER: _builtins.int
     WAIT_FIELD_NUMBER: _builtins.int
     LABEL_FIELD_NUMBER: _builtins.int
+    KEY_SECRET_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`namespaces/{namespace}/locks/{lock}`."""
     capacity: _builtins.int
@@ -40,6 +41,11 @@ class LockAcquisition(_message.Message):
     """Permits that are wanted, at most the capacity. Default 1."""
     label: _builtins.str
     """What the holder calls itself, for people."""
+    key_secret: _builtins.str
+    """Secret half of the key, which is `{name}.{key_secret}` then: at least 128 random bits, for each acquisition anew. Who
+    acquires again with the same one, because no answer came, attaches to what was acquired or waits before, with the terms
+    that it has. Empty: the kernel makes one.
+    """
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
         """How long it is kept after the last sign of life. Default 10 s."""
@@ -57,10 +63,11 @@ class LockAcquisition(_message.Message):
         permits: _builtins.int = ...,
         wait: _duration_pb2.Duration | None = ...,
         label: _builtins.str = ...,
+        key_secret: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ttl", b"ttl", "wait", b"wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "label", b"label", "name", b"name", "permits", b"permits", "ttl", b"ttl", "wait", b"wait"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "key_secret", b"key_secret", "label", b"label", "name", b"name", "permits", b"permits", "ttl", b"ttl", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

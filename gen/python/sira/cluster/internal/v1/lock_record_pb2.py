@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*sira/cluster/internal/v1/lock_record.proto\x12\x18sira.cluster.internal.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc5\x01\n\nLockRecord\x12\x1a\n\x08\x63\x61pacity\x18\x01 \x01(\rR\x08\x63\x61pacity\x12\x1d\n\nlast_token\x18\x02 \x01(\x03R\tlastToken\x12=\n\x07holders\x18\x03 \x03(\x0b\x32#.sira.cluster.internal.v1.LockClaimR\x07holders\x12=\n\x07waiters\x18\x04 \x03(\x0b\x32#.sira.cluster.internal.v1.LockClaimR\x07waiters\"\xf5\x02\n\tLockClaim\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12#\n\rsecret_sha256\x18\x02 \x01(\x0cR\x0csecretSha256\x12\x14\n\x05label\x18\x03 \x01(\tR\x05label\x12\x14\n\x05owner\x18\x04 \x01(\tR\x05owner\x12\x18\n\x07permits\x18\x05 \x01(\rR\x07permits\x12+\n\x03ttl\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationR\x03ttl\x12=\n\x0c\x65nqueue_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0b\x65nqueueTime\x12=\n\x0c\x61\x63quire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0b\x61\x63quireTime\x12\x14\n\x05token\x18\t \x01(\x03R\x05token\x12\x16\n\x06member\x18\n \x01(\tR\x06member\x12\x14\n\x05value\x18\x0b \x01(\x0cR\x05valueb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*sira/cluster/internal/v1/lock_record.proto\x12\x18sira.cluster.internal.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc5\x01\n\nLockRecord\x12\x1a\n\x08\x63\x61pacity\x18\x01 \x01(\rR\x08\x63\x61pacity\x12\x1d\n\nlast_token\x18\x02 \x01(\x03R\tlastToken\x12=\n\x07holders\x18\x03 \x03(\x0b\x32#.sira.cluster.internal.v1.LockClaimR\x07holders\x12=\n\x07waiters\x18\x04 \x03(\x0b\x32#.sira.cluster.internal.v1.LockClaimR\x07waiters\"\xd6\x02\n\tLockClaim\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n\x05label\x18\x03 \x01(\tR\x05label\x12\x14\n\x05owner\x18\x04 \x01(\tR\x05owner\x12\x18\n\x07permits\x18\x05 \x01(\rR\x07permits\x12+\n\x03ttl\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationR\x03ttl\x12=\n\x0c\x65nqueue_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0b\x65nqueueTime\x12=\n\x0c\x61\x63quire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0b\x61\x63quireTime\x12\x14\n\x05token\x18\t \x01(\x03R\x05token\x12\x16\n\x06member\x18\n \x01(\tR\x06member\x12\x14\n\x05value\x18\x0b \x01(\x0cR\x05valueJ\x04\x08\x02\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,5 +36,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOCKRECORD']._serialized_start=138
   _globals['_LOCKRECORD']._serialized_end=335
   _globals['_LOCKCLAIM']._serialized_start=338
-  _globals['_LOCKCLAIM']._serialized_end=711
+  _globals['_LOCKCLAIM']._serialized_end=680
 # @@protoc_insertion_point(module_scope)

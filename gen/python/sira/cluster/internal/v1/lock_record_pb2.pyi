@@ -67,7 +67,6 @@ class LockClaim(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ID_FIELD_NUMBER: _builtins.int
-    SECRET_SHA256_FIELD_NUMBER: _builtins.int
     LABEL_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
     PERMITS_FIELD_NUMBER: _builtins.int
@@ -78,9 +77,7 @@ class LockClaim(_message.Message):
     MEMBER_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """Of the claim: the public half of its key."""
-    secret_sha256: _builtins.bytes
-    """SHA-256 of the secret half."""
+    """Of the claim: SHA-256 of its key, in hexadecimal."""
     label: _builtins.str
     """What it calls itself."""
     owner: _builtins.str
@@ -109,7 +106,6 @@ class LockClaim(_message.Message):
         self,
         *,
         id: _builtins.str = ...,
-        secret_sha256: _builtins.bytes = ...,
         label: _builtins.str = ...,
         owner: _builtins.str = ...,
         permits: _builtins.int = ...,
@@ -122,7 +118,7 @@ class LockClaim(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["acquire_time", b"acquire_time", "enqueue_time", b"enqueue_time", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_time", b"acquire_time", "enqueue_time", b"enqueue_time", "id", b"id", "label", b"label", "member", b"member", "owner", b"owner", "permits", b"permits", "secret_sha256", b"secret_sha256", "token", b"token", "ttl", b"ttl", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_time", b"acquire_time", "enqueue_time", b"enqueue_time", "id", b"id", "label", b"label", "member", b"member", "owner", b"owner", "permits", b"permits", "token", b"token", "ttl", b"ttl", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

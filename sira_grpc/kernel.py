@@ -18,6 +18,7 @@ from sira_grpc.bus import gauges as bus_gauges
 from sira_grpc.bus.bus import Bus
 from sira_grpc.clock import Clock, SystemClock
 from sira_grpc.cluster import gauges as cluster_gauges
+from sira_grpc.cluster import lock_gauges
 from sira_grpc.cluster.cluster import Cluster
 from sira_grpc.cluster.locking import Locking
 from sira_grpc.config import KernelConfig
@@ -97,8 +98,9 @@ class Kernel:
             await self._open_identity(stack, store, cluster, telemetry)
         forwarding = self._make_forwarding(stack, cluster) if store.shared else None
         registry = await self._open_registry(stack, store, cluster, forwarding, telemetry)
-        bus = await self._open_bus(stack, store, cluster, registry, telemetry)
+        bus = await self._open_bus(stack, store, cluster, registry, forwarding, telemetry)
         locking = await self._open_locking(stack, store, cluster, registry)
+        lock_gauges.expose(locking, telemetry)
         cluster.counts(bus_namespaces=lambda: len(bus.owned_namespaces), leases=registry.leases.count_here)
         await self._serve(stack, store, Served(cluster, locking, registry, bus, self.identity, forwarding), telemetry)
 
@@ -168,7 +170,13 @@ class Kernel:
         return registry
 
     async def _open_bus(
-        self, stack: AsyncExitStack, store: Store, cluster: Cluster, registry: Registry, telemetry: Telemetry
+        self,
+        stack: AsyncExitStack,
+        store: Store,
+        cluster: Cluster,
+        registry: Registry,
+        forwarding: Forwarding | None,
+        telemetry: Telemetry,
     ) -> Bus:
         bus = self.bus = Bus(
             store,
@@ -180,6 +188,8 @@ class Kernel:
             meter=telemetry.meter,
             placement=cluster.placement,
         )
+        bus.namespaces_caught_up = registry.view.caught_up
+        bus.remote = forwarding.remote_publish if forwarding is not None else None
         stack.push_async_callback(bus.close)
         await bus.start()
         registry.catalog.tenants.append(bus.tenant)

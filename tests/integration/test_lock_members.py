@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from sira_client import connect_insecure
+from sira_client import Client, connect_insecure
 
 from sira_grpc.nats_servers import NatsCluster
 from sira_grpc.store.nats_names import Names
@@ -15,6 +16,7 @@ from sira_grpc.store.nats_options import NatsOptions
 from tests.integration.sira_process import SiraProcess
 
 PATIENCE = 90
+CLIENTS, TURNS = 32, 2
 
 
 @pytest.fixture
@@ -101,3 +103,26 @@ async def test_nothing_is_lost_with_the_leader_of_the_store(members: Members, se
             assert held.error is None or not held.lost.is_set()
         async with locks.lock("x", ttl=20) as again:
             assert again.token > held.token
+
+
+async def test_many_at_both_members_have_it_one_at_a_time_with_tokens_that_grow(members: Members) -> None:
+    tokens: list[int] = []
+    inside = 0
+
+    async def work(client: Client) -> None:
+        nonlocal inside
+        for _ in range(TURNS):
+            async with client.locks().lock("x", ttl=20) as held:
+                inside += 1
+                tokens.append(held.token)
+                (holder,) = (await client.locks().get("x")).holders
+                assert (inside, holder.token) == (1, held.token)
+                inside -= 1
+
+    async with asyncio.timeout(PATIENCE), AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(connect_insecure(address)) for address in members.processes]
+        await asyncio.gather(*(work(clients[number % 2]) for number in range(CLIENTS)))
+        assert len(tokens) == CLIENTS * TURNS
+        assert tokens == sorted(set(tokens))
+        while await clients[0].locks().list():
+            pass  # each call is a wait of its own: a member may be behind the other

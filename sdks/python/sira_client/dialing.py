@@ -26,7 +26,7 @@ KERNEL = (
 
 MEMBER = (
     *KERNEL,
-    # There are others to go to, and half the TTL of a lease is soon over: a member that stands still is found within 6 s.
+    # There are others to go to, and half the TTL of a lease is soon over: one that stands still is found within 6 s.
     ("grpc.keepalive_time_ms", 4_000),
     ("grpc.keepalive_timeout_ms", 2_000),
 )

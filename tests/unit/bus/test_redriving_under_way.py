@@ -8,7 +8,9 @@ from sira.bus.v1.record_pb2 import Record
 from sira_grpc.bus import redrive_batch
 from sira_grpc.bus.incoming import Incoming, Published
 from sira_grpc.bus.redriving import Redriving
-from sira_grpc.errors import InvalidField, KernelStopping, StoreUnavailable, TopicNotFound
+from sira_grpc.bus.tenure import not_begun
+from sira_grpc.errors import InvalidField, KernelStopping, NotOwner, StoreUnavailable, TopicNotFound
+from tests.unit.bus.control_world import DEFAULT
 from tests.unit.bus.dead_letter_world import (
     ids,
 )
@@ -25,6 +27,16 @@ async def test_many_go_in_small_batches(world: RedriveWorld, monkeypatch: pytest
     await world.bury(range(5), message=Record(id="a", payload=bytes(1000)))
     assert await world.redrive() == answer(5)
     assert [len(some) for _, _, some in world.published] == [3, 2]
+
+
+async def test_a_place_at_another_member_does_not_say_that_nothing_was_done(world: RedriveWorld) -> None:
+    await world.bury([0])
+    await world.bury([1], partition=1)
+    world.failures[world.topic().name, 0] = not_begun(DEFAULT, "another member serves it")
+    with pytest.raises(NotOwner) as refused:
+        await world.redrive()
+    assert "executed" not in refused.value.metadata
+    assert await ids(world.letters) == [0]
 
 
 async def test_one_partition_that_fails_holds_up_no_other(world: RedriveWorld) -> None:

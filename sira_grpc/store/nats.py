@@ -17,12 +17,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 
 from sira_grpc.clock import Clock
 from sira_grpc.errors import StoreUnavailable
-from sira_grpc.store.api import Commit, Entry, Frame, LogRange, Op, Snapshot
+from sira_grpc.store.composed import ComposedStore
 from sira_grpc.store.nats_blobs import NatsBlobs
 from sira_grpc.store.nats_checks import check_replicas, check_server
 from sira_grpc.store.nats_commits import Commits
@@ -96,7 +96,7 @@ async def open_nats(
     return store
 
 
-class NatsStore:
+class NatsStore(ComposedStore):
     """Implements Store; made by open_nats, in the event loop that is to use it."""
 
     engine = "nats"
@@ -132,9 +132,13 @@ class NatsStore:
             history_bytes=history_bytes,
         )
         self._feed.noted = self._compaction.note
-        self._state = NatsState(self._mirror, self._feed, self._commits, self._compaction, self._gate)
-        self._log = NatsLog(link, names, self._streams, self._log_gate, clock, random_bytes)
-        self._blobs = NatsBlobs(link, names, self._streams, self._log_gate, clock, random_bytes)
+        blobs = NatsBlobs(link, names, self._streams, self._log_gate, clock, random_bytes)
+        super().__init__(
+            NatsState(self._mirror, self._feed, self._commits, self._compaction, self._gate),
+            NatsLog(link, names, self._streams, self._log_gate, clock, random_bytes),
+            blobs,
+        )
+        self._abandoned = blobs.remove_abandoned
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
 
@@ -179,7 +183,7 @@ class NatsStore:
 
     async def _remove_abandoned(self) -> None:
         with suppress(Lost, Refused, StoreUnavailable):  # the next member that opens the store tries again
-            await self._blobs.remove_abandoned()
+            await self._abandoned()
 
     @property
     def writable(self) -> bool:
@@ -215,80 +219,6 @@ class NatsStore:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)  # what failed has been logged when it did
-
-    @property
-    def revision(self) -> int:
-        """See StateStore."""
-        return self._state.revision
-
-    @property
-    def compacted(self) -> int:
-        """See StateStore."""
-        return self._state.compacted
-
-    async def commit(self, ops: Sequence[Op]) -> int:
-        """See StateStore."""
-        return await self._state.commit(ops)
-
-    async def get(self, key: str) -> Entry | None:
-        """See StateStore."""
-        return await self._state.get(key)
-
-    async def sync(self) -> int:
-        """See StateStore."""
-        return await self._state.sync()
-
-    async def snapshot(self, prefix: str) -> Snapshot:
-        """See StateStore."""
-        return await self._state.snapshot(prefix)
-
-    def watch(self, prefix: str, *, after: int) -> AsyncGenerator[Commit, None]:
-        """See StateStore."""
-        return self._state.watch(prefix, after=after)
-
-    async def compact(self, revision: int) -> None:
-        """See StateStore."""
-        await self._state.compact(revision)
-
-    async def append(self, partition: str, frames: Sequence[bytes], *, expected: int | None = None) -> int:
-        """See LogStore."""
-        return await self._log.append(partition, frames, expected=expected)
-
-    async def read(self, partition: str, offset: int, *, max_frames: int, max_bytes: int) -> Sequence[Frame]:
-        """See LogStore."""
-        return await self._log.read(partition, offset, max_frames=max_frames, max_bytes=max_bytes)
-
-    async def range(self, partition: str) -> LogRange:
-        """See LogStore."""
-        return await self._log.range(partition)
-
-    async def offset_at(self, partition: str, time_ns: int) -> int:
-        """See LogStore."""
-        return await self._log.offset_at(partition, time_ns)
-
-    async def trim(self, partition: str, before: int) -> None:
-        """See LogStore."""
-        await self._log.trim(partition, before)
-
-    async def delete_partition(self, partition: str) -> None:
-        """See LogStore."""
-        await self._log.delete_partition(partition)
-
-    async def put_blob(self, chunks: AsyncIterator[bytes]) -> str:
-        """See BlobStore."""
-        return await self._blobs.put_blob(chunks)
-
-    def get_blob(self, digest: str) -> AsyncGenerator[bytes, None]:
-        """See BlobStore."""
-        return self._blobs.get_blob(digest)
-
-    async def has_blob(self, digest: str) -> bool:
-        """See BlobStore."""
-        return await self._blobs.has_blob(digest)
-
-    async def delete_blob(self, digest: str) -> None:
-        """See BlobStore."""
-        await self._blobs.delete_blob(digest)
 
 
 def _ended(task: asyncio.Task[None]) -> None:

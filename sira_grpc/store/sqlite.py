@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sira_grpc.clock import Clock
-from sira_grpc.store.api import Commit, Entry, Frame, LogRange, Op, Snapshot
+from sira_grpc.store.composed import ComposedStore
 from sira_grpc.store.sqlite_blob_area import BlobArea
 from sira_grpc.store.sqlite_blobs import SqliteBlobs
 from sira_grpc.store.sqlite_directory import DataDirectory
@@ -88,7 +88,7 @@ def _open(path: Path) -> _Opened:
     return _Opened(directory, db, connections[1:], garbage, blobs, revision, compacted)
 
 
-class SqliteStore:
+class SqliteStore(ComposedStore):
     """Implements Store; made by open_sqlite, in the event loop that is to use it."""
 
     engine = "sqlite"
@@ -104,9 +104,11 @@ class SqliteStore:
             path, self._readers, revision=opened.revision, compacted=opened.compacted, ring_bytes=ring_bytes
         )
         state = StateArea(self._feed, opened.garbage, history_limit=history_limit)
-        self._state = SqliteState(path, self._writer, self._readers, state, self._feed)
-        self._log = SqliteLog(path, self._writer, self._readers, LogArea(clock, opened.garbage))
-        self._blobs = SqliteBlobs(path, self._writer, self._readers, opened.blobs)
+        super().__init__(
+            SqliteState(path, self._writer, self._readers, state, self._feed),
+            SqliteLog(path, self._writer, self._readers, LogArea(clock, opened.garbage)),
+            SqliteBlobs(path, self._writer, self._readers, opened.blobs),
+        )
 
     @property
     def writable(self) -> bool:
@@ -120,77 +122,3 @@ class SqliteStore:
         await self._writer.close()
         self._feed.close()
         self._directory.release()
-
-    @property
-    def revision(self) -> int:
-        """See StateStore."""
-        return self._state.revision
-
-    @property
-    def compacted(self) -> int:
-        """See StateStore."""
-        return self._state.compacted
-
-    async def commit(self, ops: Sequence[Op]) -> int:
-        """See StateStore."""
-        return await self._state.commit(ops)
-
-    async def get(self, key: str) -> Entry | None:
-        """See StateStore."""
-        return await self._state.get(key)
-
-    async def sync(self) -> int:
-        """See StateStore."""
-        return await self._state.sync()
-
-    async def snapshot(self, prefix: str) -> Snapshot:
-        """See StateStore."""
-        return await self._state.snapshot(prefix)
-
-    def watch(self, prefix: str, *, after: int) -> AsyncGenerator[Commit, None]:
-        """See StateStore."""
-        return self._state.watch(prefix, after=after)
-
-    async def compact(self, revision: int) -> None:
-        """See StateStore."""
-        await self._state.compact(revision)
-
-    async def append(self, partition: str, frames: Sequence[bytes], *, expected: int | None = None) -> int:
-        """See LogStore."""
-        return await self._log.append(partition, frames, expected=expected)
-
-    async def read(self, partition: str, offset: int, *, max_frames: int, max_bytes: int) -> Sequence[Frame]:
-        """See LogStore."""
-        return await self._log.read(partition, offset, max_frames=max_frames, max_bytes=max_bytes)
-
-    async def range(self, partition: str) -> LogRange:
-        """See LogStore."""
-        return await self._log.range(partition)
-
-    async def offset_at(self, partition: str, time_ns: int) -> int:
-        """See LogStore."""
-        return await self._log.offset_at(partition, time_ns)
-
-    async def trim(self, partition: str, before: int) -> None:
-        """See LogStore."""
-        await self._log.trim(partition, before)
-
-    async def delete_partition(self, partition: str) -> None:
-        """See LogStore."""
-        await self._log.delete_partition(partition)
-
-    async def put_blob(self, chunks: AsyncIterator[bytes]) -> str:
-        """See BlobStore."""
-        return await self._blobs.put_blob(chunks)
-
-    def get_blob(self, digest: str) -> AsyncGenerator[bytes, None]:
-        """See BlobStore."""
-        return self._blobs.get_blob(digest)
-
-    async def has_blob(self, digest: str) -> bool:
-        """See BlobStore."""
-        return await self._blobs.has_blob(digest)
-
-    async def delete_blob(self, digest: str) -> None:
-        """See BlobStore."""
-        await self._blobs.delete_blob(digest)

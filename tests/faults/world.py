@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from sira_grpc.nats_server import free_ports
 from sira_grpc.nats_servers import NatsCluster, NatsPorts, NatsServer
 from sira_grpc.store.nats_names import Names
 from tests.faults.links import Links, network
 from tests.faults.member_process import MemberProcess
-from tests.faults.ports import steady_ports
 
 NODES = 3
 MEMBERS = 3
@@ -108,7 +108,7 @@ async def running(folder: Path, ended: Callable[[str], None], *, members: int = 
         nodes = Nodes(await _nodes(links, folder))
         stack.push_async_callback(nodes.stop)
         await nodes.start()
-        ports = steady_ports(members)
+        ports = free_ports(members)
         processes = [await _member(links, nodes, folder, number, port, ended) for number, port in enumerate(ports, 1)]
         for process in processes:
             stack.push_async_callback(process.close)
@@ -119,7 +119,7 @@ async def running(folder: Path, ended: Callable[[str], None], *, members: int = 
 
 
 async def _nodes(links: Links, folder: Path) -> list[Node]:
-    numbers = steady_ports(2 * NODES)
+    numbers = free_ports(2 * NODES)
     ports = [NatsPorts(numbers[2 * n], numbers[2 * n + 1]) for n in range(NODES)]
     nodes = []
     for here in range(NODES):

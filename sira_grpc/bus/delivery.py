@@ -84,6 +84,9 @@ class Outcome:
     """Records that are dying: neither deliverable nor settled, until `bury` or `revive`."""
     stale: list[tuple[int, int]] = field(default_factory=list)
     """Those of the records named that were not with this consumer, in order."""
+    held: list[int] = field(default_factory=list)
+    """Records that are acknowledged and will be settled with one of their key before them, which is not done with yet:
+    if that one is to be delivered again, they are too."""
 
 
 class Deliveries(Protocol):

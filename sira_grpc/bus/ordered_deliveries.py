@@ -147,8 +147,13 @@ class OrderedDeliveries:
             lane.leased -= 1
             if record is lane.head:
                 self._window.settle_head(lane, settled)
+            else:
+                outcome.held.append(record.offset)
             if not lane.leased:
                 self._ready.place(lane)
+        if outcome.held and settled:
+            done = set(settled)
+            outcome.held = [offset for offset in outcome.held if offset not in done]
         self._settle(settled, outcome)
         return outcome
 

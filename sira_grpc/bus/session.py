@@ -111,7 +111,7 @@ class Session:
             outcome = self._carry_out(source, settlement, ranges)
         stale = [OffsetRange(first=first, end=end) for first, end in outcome.stale]
         settled.stale.extend(_stale(settlement, stale))
-        if source.partition.settings.in_memory:
+        if source.partition.settings.in_memory or outcome.held:
             settled.durability = Durability.DURABILITY_MEMORY
         return self._active.settling.carry_out(source, outcome)
 
@@ -123,6 +123,8 @@ class Session:
             total.retries += outcome.retries
             total.dead += outcome.dead
             total.stale += outcome.stale
+            total.held += outcome.held
+        total.held = [n for n in total.held if not any(first <= n < end for first, end in total.settled)]
         return total
 
     def _carry_out_one(self, source: Source, settlement: Settlement, first: int, end: int) -> Outcome:

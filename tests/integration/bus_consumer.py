@@ -12,6 +12,7 @@ from typing import Any
 from grpc import aio
 from sira.bus.v1 import subscription_service_pb2 as pb
 from sira.bus.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
+from sira.bus.v1.topic_pb2 import Durability
 from sira_client.frames import FrameReader, checksum
 
 from tests.integration.bus_kernel import ended, subscription_name
@@ -259,7 +260,7 @@ class _Stream:
             if (record.partition, delivered.offset) in stale:
                 self._account.findings.counts["stale"] += 1
                 continue
-            if delivered.act in (Act.ACK, Act.EXTEND):
+            if delivered.act in (Act.ACK, Act.EXTEND) and settled.durability == Durability.DURABILITY_DISK:
                 self._account.confirmed(record, delivered.offset, life.number, suspect=delivered.suspect)
             if self._told is not None:
                 self._told(delivered, life)

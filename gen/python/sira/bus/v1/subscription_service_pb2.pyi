@@ -896,7 +896,10 @@ class Settled(_message.Message):
     DURABILITY_FIELD_NUMBER: _builtins.int
     STALE_FIELD_NUMBER: _builtins.int
     durability: _topic_pb2.Durability.ValueType
-    """What the settlements survive: the weakest, where they concern several topics."""
+    """What the settlements survive: the weakest of them. MEMORY too if a record was acknowledged in ordered mode behind one
+    of its key that is not settled yet: it is settled with that one, and delivered again if that one is, or if the kernel
+    ends before.
+    """
     @_builtins.property
     def stale(self) -> _containers.RepeatedCompositeFieldContainer[Global___StaleRange]:
         """Those that were not with this consumer any more: their time was over, or they were settled before."""

@@ -36,7 +36,7 @@ async def check_full_disk(directory: Path, fill: Callable[[], None], free: Calla
             acknowledged += 1
         except StoreUnavailable as error:
             failures.append(error)
-    assert failures[0].metadata == {"path": str(directory)}
+    assert failures[0].metadata == {"path": str(directory), "outcome": "none"}
     assert str(directory) in failures[0].message
     outcomes = await asyncio.gather(
         *(store.commit([Put("a", LARGE), Put(f"new/{n}", LARGE)]) for n in range(4)),

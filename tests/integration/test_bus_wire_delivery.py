@@ -182,6 +182,21 @@ async def test_records_that_are_given_back_wait_as_long_as_was_said(kernel: Runn
         assert told(await stream.records(1)) == [("in an hour", 2)]
 
 
+async def test_an_ack_behind_an_unsettled_record_of_its_key_is_not_durable_yet(kernel: Running) -> None:
+    await create_subscription(kernel, WORK, "orders", mode=ORDERED)
+    await publish(kernel, ORDERS, *(Record(key=b"k", payload=p) for p in (b"a", b"b")), Record(key=b"l", payload=b"c"))
+    async with Subscriber.of(kernel, WORK) as stream:
+        await stream.credit(10)
+        a, b, c = await stream.records(3)
+        for record, durability in (
+            (b, Durability.DURABILITY_MEMORY),
+            (c, Durability.DURABILITY_DISK),
+            (a, Durability.DURABILITY_DISK),
+        ):
+            assert (await stream.settle(settlement(record, ack=ACK))).durability == durability
+    assert (await subscription(kernel, WORK)).status.lag == 0
+
+
 HOURS = Duration(seconds=40_000)
 
 

@@ -63,7 +63,7 @@ async def test_a_disk_too_full_to_open_says_so(small_disk: Path) -> None:
     fill(small_disk / "filler")
     with pytest.raises(StoreUnavailable, match="cannot be used") as full:
         await use(small_disk / "store")
-    assert full.value.metadata == {"path": str(small_disk / "store")}
+    assert full.value.metadata == {"path": str(small_disk / "store"), "outcome": "none"}
     (small_disk / "filler").unlink()
     await use(small_disk / "store")
 

@@ -30,7 +30,7 @@ from tests.unit.bundle_endpoint.endpoints import (
     web_certificate,
 )
 from tests.unit.bundle_endpoint.fetching import GOOD, ROOTS, fetch_spiffe, fetch_web
-from tests.unit.svid.authority import Authority
+from tests.unit.svid.authority import LIFETIME, Authority
 
 
 async def test_https_spiffe() -> None:
@@ -108,7 +108,7 @@ async def test_an_identity_that_is_none(identity: str) -> None:
         (pems(OTHER.issue(KERNEL), OTHER), "certificate is not trusted: "),
         (pems(INTERMEDIATE.issue(KERNEL)), "certificate is not trusted: unable to get local issuer"),
         (pems(ROOT.issue(KERNEL, start=-20, end=-10)), "certificate is not trusted: certificate has expired"),
-        (pems(ROOT.issue(KERNEL, start=3000)), "certificate is not trusted: certificate is not yet valid"),
+        (pems(ROOT.issue(KERNEL, start=LIFETIME / 2)), "certificate is not trusted: certificate is not yet valid"),
         (pems(ROOT.issue(KERNEL, "spiffe://a.test/x")), "must have one URI name, its SPIFFE ID, and has 2"),
         (web_certificate(), "must have one URI name, its SPIFFE ID, and has 0"),
         (pems(ROOT.issue(KERNEL, ca=True)), "is an authority's, not a leaf"),

@@ -112,9 +112,12 @@ class Model:
 
     def ack(self, consumer: int, first: int, end: int, outcome: Outcome) -> None:
         self.check_stale(consumer, first, end, outcome)
-        for offset in self.held(consumer, first, end):
+        acked = self.held(consumer, first, end)
+        for offset in acked:
             self.records[offset].state = ACKED
-        self.check(outcome, settled=self.settle())
+        settled = self.settle()
+        assert outcome.held == [offset for offset in acked if offset not in settled]
+        self.check(outcome, settled=settled)
 
     def settle(self) -> set[int]:
         """Settles what is acknowledged and has nothing before it that is not settled."""

@@ -76,7 +76,7 @@ def test_keys_have_their_turns_for_one_record_each() -> None:
 def test_an_ack_settles_nothing_while_an_earlier_record_of_the_key_is_out() -> None:
     machine = made("abaa")
     take(machine)
-    assert machine.ack(1, 1, 3) == Outcome(settled=[(1, 2)])
+    assert machine.ack(1, 1, 3) == Outcome(settled=[(1, 2)], held=[2])
     assert machine.ack(1, 2, 3) == Outcome(stale=[(2, 3)])
     assert machine.outstanding == 2
     assert machine.ack(1, 0, 1) == Outcome(settled=[(0, 1), (2, 3)])

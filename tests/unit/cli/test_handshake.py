@@ -70,7 +70,7 @@ def shaken(serve: Serve, ours: Credentials) -> Shown:
 
 
 def us(authority: Authority = ROOT) -> Credentials:
-    issued = authority.issue("spiffe://a.test/operator/me", end=600)
+    issued = authority.issue("spiffe://a.test/operator/me")
     return Credentials(ROOTS, x509_svid.to_pem([issued.certificate]), issued.key_pem, "spiffe://a.test/operator/me")
 
 

@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 NOW = 1_800_000_000
+LIFETIME = 86_400
+"""Seconds. Modules issue when they are collected: it must outlast every test that is run after that."""
 IDENTITY = "spiffe://a.test/ns/default/svc/checkout"
 SIGNATURE, CERTIFICATES = "digital_signature", "key_cert_sign"
 _USES = (
@@ -77,7 +79,7 @@ class Authority:
         path_length: int | None = None,
         uses: Sequence[str] | None = (SIGNATURE,),
         start: float = -60,
-        end: float = 3600,
+        end: float = LIFETIME,
         extensions: Sequence[x509.ExtensionType] = (),
     ) -> x509.Certificate:
         """Makes a certificate.

@@ -26,7 +26,7 @@ from sira_grpc.svid.x509_svid import (
     to_pem,
     verify,
 )
-from tests.unit.svid.authority import CERTIFICATES, IDENTITY, NOW, SIGNATURE, Authority, Issued
+from tests.unit.svid.authority import CERTIFICATES, IDENTITY, LIFETIME, NOW, SIGNATURE, Authority, Issued
 
 # What is tried on purpose here: numbers that a certificate must not have.
 pytestmark = pytest.mark.filterwarnings("ignore:Parsed a serial number")
@@ -47,7 +47,7 @@ def check(
 def test_what_a_certificate_says() -> None:
     issued = INTERMEDIATE.issue()
     svid = check(issued, INTERMEDIATE)
-    assert svid == X509Svid(SpiffeId.parse(IDENTITY), serial_of(issued.certificate), NOW - 60, NOW + 3600)
+    assert svid == X509Svid(SpiffeId.parse(IDENTITY), serial_of(issued.certificate), NOW - 60, NOW + LIFETIME)
     assert int(svid.serial, 16) == issued.certificate.serial_number
 
 
@@ -67,7 +67,7 @@ def test_both_uses_of_tls_may_be_named() -> None:
     assert str(check(ROOT.issue(extensions=(uses,))).identity) == IDENTITY
 
 
-@pytest.mark.parametrize("now", [NOW - 60, NOW, NOW + 3600])
+@pytest.mark.parametrize("now", [NOW - 60, NOW, NOW + LIFETIME])
 def test_it_holds_from_its_first_second_to_its_last(now: int) -> None:
     assert str(check(ROOT.issue(), now=now).identity) == IDENTITY
 
@@ -75,7 +75,7 @@ def test_it_holds_from_its_first_second_to_its_last(now: int) -> None:
 @pytest.mark.parametrize(
     ("now", "why"),
     [
-        (NOW + 3601, f"the certificate of {IDENTITY} expired 1 s ago"),
+        (NOW + LIFETIME + 1, f"the certificate of {IDENTITY} expired 1 s ago"),
         (NOW - 61, f"the certificate of {IDENTITY} is valid only in 1 s"),
     ],
 )

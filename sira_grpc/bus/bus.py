@@ -37,6 +37,7 @@ from sira_grpc.clock import Clock
 from sira_grpc.commits import Commits
 from sira_grpc.config import BusConfig
 from sira_grpc.errors import NotOwner, StoreUnavailable
+from sira_grpc.following import follow
 from sira_grpc.placement import Alone, Placement
 from sira_grpc.store.api import Store
 
@@ -147,17 +148,11 @@ class Bus:
         """Fills the view, follows the store, and opens what there is in the namespaces of this member."""
         snapshot = await self._store.snapshot(names.PREFIX)
         self.view.load(snapshot)
-        self._following = self._background.own(self._follow(snapshot.revision), "bus view")
+        following = follow(self._store, self.view, after=snapshot.revision)
+        self._following = self._background.own(following, "bus view")
         self._background.own(self._janitor.run(), "bus janitor")
         self._background.own(self._upkeep.run(), "bus upkeep")
         self._background.own(self.ownership.run(), "bus ownership")
-
-    async def _follow(self, revision: int) -> None:
-        try:
-            async for commit in self._store.watch("", after=revision):
-                self.view.apply(commit)
-        finally:
-            self.view.close()
 
     async def _open_all_of(self, namespace: str) -> None:
         """Opens all that there is in a namespace.

@@ -23,6 +23,7 @@ from sira_grpc.cluster.view import ClusterView
 from sira_grpc.commits import Commits
 from sira_grpc.config import ClusterConfig
 from sira_grpc.errors import SiraError
+from sira_grpc.following import follow
 from sira_grpc.store.api import ABSENT, Op, Put, Store
 from sira_grpc.times import timestamp
 
@@ -116,7 +117,8 @@ class Cluster:
         """
         snapshot = await self._store.snapshot(names.PREFIX)
         self.view.load(snapshot)
-        self._following = self._background.own(self._follow(snapshot.revision), "cluster view")
+        following = follow(self._store, self.view, after=snapshot.revision)
+        self._following = self._background.own(following, "cluster view")
         await self._commits.run(self._commits.apply(self._founding))
         if not self._store.shared:
             await self._trying(self.membership.remove_earlier(), "what an earlier run has left stays")
@@ -175,14 +177,6 @@ class Cluster:
         if self.view.secret is not None:
             return []
         return [Put(names.SECRET, SecretRecord(key=self._random_bytes(SECRET_BYTES)).SerializeToString(), ABSENT)]
-
-    async def _follow(self, revision: int) -> None:
-        try:
-            # Of the whole store: who waits for a revision of it must not wait for the cluster's next own one.
-            async for commit in self._store.watch("", after=revision):
-                self.view.apply(commit)
-        finally:
-            self.view.close()
 
     async def _watch_store(self) -> None:
         while True:

@@ -22,6 +22,7 @@ from sira_grpc.cluster.lock_tenant import LockTenant
 from sira_grpc.cluster.lock_view import LockView
 from sira_grpc.cluster.locks import Locks
 from sira_grpc.commits import Commits
+from sira_grpc.following import follow
 from sira_grpc.placement import Placement
 from sira_grpc.store.api import Store
 
@@ -89,15 +90,9 @@ class Locking:
         snapshot = await self._store.snapshot("")
         self.view.load(snapshot)
         self._placement.changed.append(self._table.place)
-        self._following = self._background.own(self._follow(snapshot.revision), "locks view")
+        following = follow(self._store, self.view, after=snapshot.revision)
+        self._following = self._background.own(following, "locks view")
         self._background.own(self.expiry.run(), "locks expiry")
-
-    async def _follow(self, revision: int) -> None:
-        try:
-            async for commit in self._store.watch("", after=revision):
-                self.view.apply(commit)
-        finally:
-            self.view.close()
 
     async def close(self) -> None:
         """Finishes what is under way and stops the tasks. Claims stay: their holders attach to them elsewhere."""

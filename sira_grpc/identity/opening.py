@@ -10,6 +10,7 @@ from sira_grpc.background import Background
 from sira_grpc.clock import Clock
 from sira_grpc.commits import Commits
 from sira_grpc.config import IdentityConfig
+from sira_grpc.following import follow
 from sira_grpc.identity import names
 from sira_grpc.identity.forge import Forge, Terms
 from sira_grpc.identity.founding import Founder
@@ -64,7 +65,7 @@ async def open_view(
     snapshot = await store.snapshot(names.PREFIX)
     view.load(snapshot)
     commits, background = Commits(store, view), Background()
-    following = background.own(_follow(store, view, snapshot.revision), "identity view")
+    following = background.own(follow(store, view, after=snapshot.revision), "identity view")
     try:
         terms = Terms(config.trust_domain, config.root_ttl, config.intermediate_ttl, config.clock_skew)
         forge = Forge(terms, random_bytes)
@@ -88,12 +89,3 @@ async def open_view(
     except BaseException:
         await background.cancel()
         raise
-
-
-async def _follow(store: Store, view: IdentityView, revision: int) -> None:
-    try:
-        # Of the whole store: who waits for a revision of it must not wait for identity's next own one.
-        async for commit in store.watch("", after=revision):
-            view.apply(commit)
-    finally:
-        view.close()

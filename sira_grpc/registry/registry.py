@@ -15,6 +15,7 @@ from sira_grpc.clock import Clock
 from sira_grpc.commits import Commits
 from sira_grpc.config import RegistryConfig
 from sira_grpc.errors import AlreadyExists, KernelStopping
+from sira_grpc.following import follow
 from sira_grpc.placement import Alone, Placement
 from sira_grpc.registry import names
 from sira_grpc.registry.catalog import Catalog
@@ -124,7 +125,8 @@ class Registry:
         self.view.hooks.lease_written.append(self.leases.settle)
         self.view.hooks.lease_gone.append(self.leases.forget)
         self._health_writer.begin(self._checks)
-        self._following = self._background.own(self._follow(snapshot.revision), "registry view")
+        following = follow(self._store, self.view, after=snapshot.revision)
+        self._following = self._background.own(following, "registry view")
         self._background.own(self.events.run(), "registry events")
         self._background.own(self.keeper.suspects.run(), "registry suspects")
         self._background.own(self._health_writer.pending.run(), "registry health")
@@ -139,14 +141,6 @@ class Registry:
     def failed(self) -> asyncio.Event:
         """A task has ended that must not."""
         return self._background.failed
-
-    async def _follow(self, revision: int) -> None:
-        try:
-            # Of the whole store: who waits for a revision of it must not wait for the registry's next own one.
-            async for commit in self._store.watch("", after=revision):
-                self.view.apply(commit)
-        finally:
-            self.view.close()
 
     def session(self, *, actor: str) -> LeaseSession:
         """Returns a session for one HoldLease stream."""

@@ -80,9 +80,6 @@ class Claim(Protocol):
     def renew(self) -> Any:
         """The request that says that this process lives."""
 
-    def proclaim(self, value: bytes) -> Any:
-        """The request that proclaims something."""
-
     def read(self, response: Any) -> Told:
         """What a response tells."""
 
@@ -115,10 +112,6 @@ class LockClaim:
     def renew(self) -> HoldLockRequest:
         """See Claim."""
         return HoldLockRequest(renew=LockRenewal())
-
-    def proclaim(self, value: bytes) -> HoldLockRequest:
-        """A lock proclaims nothing."""
-        raise NotImplementedError
 
     def read(self, response: HoldLockResponse) -> Told:
         """See Claim."""
@@ -160,7 +153,7 @@ class CampaignClaim:
         return CampaignRequest(renew=CampaignRenewal())
 
     def proclaim(self, value: bytes) -> CampaignRequest:
-        """See Claim. Should it have to stand anew, it stands with this."""
+        """The request that proclaims something. Should it have to stand anew, it stands with this."""
         self._candidacy.value = value
         return CampaignRequest(proclaim=Proclamation(value=value))
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from math import inf
+from typing import Any
 
 import grpc
 
@@ -102,8 +104,8 @@ class ClaimHolder:
             return LockHeldError(f"{self._claim.name} is held by others")
         return UnavailableError(f"{self._claim.name}: no answer in time")
 
-    async def proclaim(self, value: bytes) -> None:
-        """Proclaims something, and returns once that is durable.
+    async def proclaim(self, request: Callable[[], Any]) -> None:
+        """Proclaims what a request says, which is made when it is sent, and returns once that is durable.
 
         Raises:
             LockLostError: it is not held any more.
@@ -111,7 +113,7 @@ class ClaimHolder:
         async with self._proclaiming:
             if self.lost.is_set() or self.closed:
                 raise self.error or LockLostError(f"{self._claim.name} is not held any more")
-            self._proclamation = proclamation = Proclamation(value)
+            self._proclamation = proclamation = Proclamation(request)
             try:
                 self._say()
                 await proclamation.done

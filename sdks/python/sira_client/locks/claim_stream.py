@@ -30,12 +30,12 @@ class Proclamation:
     """Something to proclaim, and whether that is done.
 
     Attributes:
-        value: what to proclaim.
+        request: makes the request that says it, when it is sent.
         done: once it is durable.
     """
 
-    def __init__(self, value: bytes) -> None:
-        self.value = value
+    def __init__(self, request: Callable[[], Any]) -> None:
+        self.request = request
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def succeed(self) -> None:
@@ -154,7 +154,7 @@ class ClaimStream:
         """What is to be sent now; None for nothing."""
         if self._proclamation is not None:
             self._proclaiming, self._proclamation = self._proclamation, None
-            return self._claim.proclaim(self._proclaiming.value)
+            return self._proclaiming.request()
         return self._claim.renew() if asyncio.get_running_loop().time() >= self._due() else None
 
     def _due(self) -> float:

@@ -60,7 +60,8 @@ class Election:
         candidacy.ttl.FromNanoseconds(check_ttl(ttl))
         check_wait(wait)
         claim = CampaignClaim(candidacy, ttl)
-        return self._own(Leadership(self.name, ClaimHolder(self._link, self._channel, self._settings, claim, wait)))
+        holder = ClaimHolder(self._link, self._channel, self._settings, claim, wait)
+        return self._own(Leadership(self.name, holder, claim))
 
     async def leader(self) -> Leader | None:
         """Who leads now; None if nobody does.

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from sira_client.errors import SiraError
+from sira_client.locks.claim import CampaignClaim
 from sira_client.locks.claim_holder import ClaimHolder
 
 
@@ -18,11 +19,13 @@ class Leadership:
     Args:
         name: resource name of the election.
         holder: stands and leads.
+        claim: what it stands with.
     """
 
-    def __init__(self, name: str, holder: ClaimHolder) -> None:
+    def __init__(self, name: str, holder: ClaimHolder, claim: CampaignClaim) -> None:
         self.name = name
         self._holder = holder
+        self._claim = claim
 
     @property
     def term(self) -> int:
@@ -61,7 +64,7 @@ class Leadership:
             LockLostError: it does not lead any more.
             SiraError: the kernel refused, and the lead is lost with it.
         """
-        await self._holder.proclaim(value)
+        await self._holder.proclaim(lambda: self._claim.proclaim(value))
 
     async def close(self) -> None:
         """Resigns. More than once is as good as once."""

@@ -11,6 +11,7 @@ import pytest
 from sira_grpc.cluster import claim_session
 from sira_grpc.cluster.claim_key import ClaimKey
 from sira_grpc.errors import LeaseSuperseded, LockHeld, LockLost, StoreUnavailable
+from sira_grpc.following import follow
 from tests.unit.cluster.locking_world import LOCK, LockStream, World, wanted, world
 
 
@@ -147,7 +148,7 @@ async def test_a_member_that_was_stopped_looks_before_it_says_alive(two: World) 
     assert not b.view.entries
     taken = await b.locks.acquire(wanted(), "other")
     # It goes on, and its stream before its view.
-    following = asyncio.create_task(a._follow(at))
+    following = asyncio.create_task(follow(a._store, a.view, after=at))
     with pytest.raises(LockLost):
         await stream.renew()
     assert taken.token

@@ -179,6 +179,8 @@ class Member:
         record: of its certificate.
         channel: the newest connection, with what it holds.
         changed: set when what it holds has changed.
+        calling: held while a call is made: what is new is in use, and can be acknowledged, only when no call that was
+            begun with the old is under way.
     """
 
     def __init__(self, kernel: KernelProcess, name: str, files: IdentityFiles, record: Certificate) -> None:
@@ -188,6 +190,7 @@ class Member:
         self.record = record
         self.channel = connect(kernel.address, files)
         self.changed = asyncio.Event()
+        self.calling = asyncio.Lock()
         self._old: list[aio.Channel] = []
 
     async def move(self, kernel: KernelProcess) -> None:
@@ -250,7 +253,8 @@ class Member:
             await opened.channel_ready()
         self._old.append(self.channel)
         self.files, self.channel = files, opened
-        self.changed.set()
+        async with self.calling:
+            self.changed.set()
 
 
 def rotated(status: authority_pb.IdentityStatus) -> bool:

@@ -40,7 +40,8 @@ class Caller:
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             due += 1 / CALLS_PER_SECOND
             try:
-                await call(self.member.channel)
+                async with self.member.calling:
+                    await call(self.member.channel)
             except aio.AioRpcError as error:
                 self.failed.append(f"{error.code().name}: {error.details()}")
             self.called += 1

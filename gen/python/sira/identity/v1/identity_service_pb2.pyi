@@ -282,7 +282,9 @@ Global___WatchOpen: _TypeAlias = WatchOpen  # noqa: Y015
 
 @_typing.final
 class WatchAck(_message.Message):
-    """Says that a bundle is in use, and that what the client holds was renewed where another authority issues now."""
+    """Says that a bundle is in use, and that what the client holds was renewed where another authority issues now: no call
+    that was begun with what it held before is under way any more.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

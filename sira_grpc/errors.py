@@ -314,6 +314,18 @@ class FencingTokenStale(SiraError):
     of_state = True
 
 
+class PolicyNotSupported(SiraError):
+    """A kind of client that is connected would reject what the policy of a service makes of its resources."""
+
+    reason = ErrorReason.ERROR_REASON_POLICY_NOT_SUPPORTED
+
+
+class XdsClientNotFound(NotFound):
+    """No client that is connected over xDS matches."""
+
+    reason = ErrorReason.ERROR_REASON_XDS_CLIENT_NOT_FOUND
+
+
 class KernelStopping(SiraError):
     """The kernel is on its way out."""
 

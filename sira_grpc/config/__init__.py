@@ -16,6 +16,7 @@ from sira_grpc.config.registry import RegistryConfig
 from sira_grpc.config.server import ServerConfig, TlsConfig
 from sira_grpc.config.store import StoreConfig
 from sira_grpc.config.telemetry import TelemetryConfig
+from sira_grpc.config.xds import XdsConfig
 
 __all__ = [
     "Access",
@@ -33,5 +34,6 @@ __all__ = [
     "StoreConfig",
     "TelemetryConfig",
     "TlsConfig",
+    "XdsConfig",
     "load",
 ]

@@ -19,6 +19,7 @@ from sira_grpc.config.registry import RegistryConfig
 from sira_grpc.config.server import ServerConfig
 from sira_grpc.config.store import StoreConfig
 from sira_grpc.config.telemetry import TelemetryConfig
+from sira_grpc.config.xds import XdsConfig
 from sira_grpc.errors import ConfigError
 
 
@@ -34,6 +35,7 @@ class KernelConfig(Section, frozen=True):
     cluster: ClusterConfig = ClusterConfig()
     registry: RegistryConfig = RegistryConfig()
     bus: BusConfig = BusConfig()
+    xds: XdsConfig = XdsConfig()
     probes: ProbesConfig = ProbesConfig()
     log: LogConfig = LogConfig()
 

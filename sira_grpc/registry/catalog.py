@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from sira_grpc.errors import AlreadyExists, NotEmpty, ServiceNotFound
 from sira_grpc.etags import check_etag, with_etag
 from sira_grpc.field_masks import overwrite
 from sira_grpc.registry import names
+from sira_grpc.registry.destinations import check_destinations
 from sira_grpc.registry.entries import NamespaceEntry, ServiceEntry
 from sira_grpc.registry.events import EventLog
 from sira_grpc.registry.guards import DeletionGuard
@@ -28,7 +30,7 @@ from sira_grpc.times import timestamp
 from sira_grpc.watch import ChangeFeed
 
 NAMESPACE_WRITABLE = ("description", "metadata")
-SERVICE_WRITABLE = ("description", "metadata", "traffic_policy")
+SERVICE_WRITABLE = ("description", "metadata", "traffic_policy", "access_policy")
 
 
 class Catalog:
@@ -36,6 +38,7 @@ class Catalog:
 
     Attributes:
         tenants: who else has something in namespaces.
+        policy_checks: refuse services, by raising, before they are written; called with the view as it is.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Catalog:
         clock: Clock,
     ) -> None:
         self.tenants: list[Tenant] = []
+        self.policy_checks: list[Callable[[Service], None]] = []
         self._view = view
         self._commits = commits
         self._registrar = registrar
@@ -88,6 +92,7 @@ class Catalog:
             within = Check(names.namespace_key(namespace), self._view.namespace(namespace).revision)
             message.CopyFrom(service)
             message.ClearField("status")
+            self._check_policy(message)
             return [Put(names.service_key(name), self._stamped(message), ABSENT), within]
 
         async def create() -> int:
@@ -146,11 +151,17 @@ class Catalog:
             message.CopyFrom(entry.message)
             overwrite(message, service, mask, SERVICE_WRITABLE)
             check_rules(message, within="service")  # a mask may take half of what is right as a whole only
+            self._check_policy(message)
             return [Put(names.service_key(name), self._restamped(message), entry.revision)]
 
         revision = await self._commits.run(self._commits.apply(plan))
         self._events.record(EventType.EVENT_TYPE_UPDATED, name, "updated", revision=revision, actor=actor)
         return self._written(message, revision)
+
+    def _check_policy(self, service: Service) -> None:
+        check_destinations(service, self._view)
+        for check in self.policy_checks:
+            check(service)
 
     def _restamped(self, message: Namespace | Service) -> bytes:
         message.ClearField("etag")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from sira.registry.internal.v1.drain_record_pb2 import DrainRecord
@@ -30,6 +30,7 @@ class ViewHooks:
     lease_suspect: a lease has become suspect.
     lease_gone: a lease was deleted; its id.
     applied: a commit is about to be applied, of whichever subsystem.
+    services_changed: of some services something has changed, or they are gone; their names, once a commit.
     """
 
     endpoint_written: list[Callable[[EndpointEntry], None]] = field(default_factory=list)
@@ -39,15 +40,21 @@ class ViewHooks:
     lease_suspect: list[Callable[[LeaseEntry], None]] = field(default_factory=list)
     lease_gone: list[Callable[[str], None]] = field(default_factory=list)
     applied: list[Callable[[], None]] = field(default_factory=list)
+    services_changed: list[Callable[[Collection[str]], None]] = field(default_factory=list)
 
 
 class ChangeApplier:
-    """Keeps resources in line with the store, change by change, and calls the hooks."""
+    """Keeps resources in line with the store, change by change, and calls the hooks.
+
+    Attributes:
+        gone: names of the services that the last changes deleted.
+    """
 
     def __init__(self, resources: Resources, hooks: ViewHooks) -> None:
         self._resources = resources
         self._hooks = hooks
         self._live = False
+        self.gone: set[str] = set()
         self._appliers: dict[str, Callable[[str, Change, set[ServiceEntry]], None]] = {
             "namespaces": self._apply_namespace,
             "services": self._apply_service,
@@ -60,6 +67,7 @@ class ChangeApplier:
     def apply(self, changes: Iterable[Change], *, live: bool) -> set[ServiceEntry]:
         """Applies changes in their order and returns the services they touched. Those of a snapshot are not live."""
         self._live = live
+        self.gone.clear()
         touched: set[ServiceEntry] = set()
         for change in changes:
             if not change.key.startswith(names.PREFIX):
@@ -103,6 +111,7 @@ class ChangeApplier:
                     self._remove_endpoint(entry, endpoint_name, endpoint, change.revision)
                     self._resources.orphans[_endpoint_key(endpoint_name)] = endpoint.revision
                 del self._resources.services[name]
+                self.gone.add(name)
                 entry.feed.close()
                 touched.discard(entry)
             if namespace is not None:

@@ -68,10 +68,15 @@ class RegistryView(Resources):
         if self._ahead:
             changes = tuple(c for c in changes if c.revision > self._ahead.get(c.key, 0))
             self._ahead = {key: at for key, at in self._ahead.items() if at > commit.revision}
-        for service in self._applier.apply(changes, live=True):
+        touched = self._applier.apply(changes, live=True)
+        for service in touched:
             self._generation += 1  # over all services, so that one that is created anew repeats none
             service.generation = self._generation
             service.feed.publish(now)
+        if touched or self._applier.gone:
+            changed = {service.message.name for service in touched} | self._applier.gone
+            for told in self.hooks.services_changed:
+                told(changed)
         self._progress.advance(commit.revision)
 
     async def caught_up(self, revision: int) -> None:

@@ -138,6 +138,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The fencing token that came with a write is not that of a holder any more. Nothing was changed.
     Example: a holder that was paused for longer than its TTL.
     """
+    ERROR_REASON_POLICY_NOT_SUPPORTED: _ErrorReason.ValueType  # 48
+    """FAILED_PRECONDITION. A kind of client that is connected over xDS would reject what the policy of a service makes of its
+    resources; metadata has `field` and `kind`. Nothing was changed. Example: mirroring, while clients of gRPC are connected.
+    """
+    ERROR_REASON_XDS_CLIENT_NOT_FOUND: _ErrorReason.ValueType  # 49
+    """NOT_FOUND. No client that is connected over xDS has this node id, SPIFFE ID or service."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the machine-readable cause of a failed call: google.rpc.ErrorInfo.reason without the prefix
@@ -260,4 +266,10 @@ ERROR_REASON_FENCING_TOKEN_STALE: ErrorReason.ValueType  # 47
 """FAILED_PRECONDITION. The fencing token that came with a write is not that of a holder any more. Nothing was changed.
 Example: a holder that was paused for longer than its TTL.
 """
+ERROR_REASON_POLICY_NOT_SUPPORTED: ErrorReason.ValueType  # 48
+"""FAILED_PRECONDITION. A kind of client that is connected over xDS would reject what the policy of a service makes of its
+resources; metadata has `field` and `kind`. Nothing was changed. Example: mirroring, while clients of gRPC are connected.
+"""
+ERROR_REASON_XDS_CLIENT_NOT_FOUND: ErrorReason.ValueType  # 49
+"""NOT_FOUND. No client that is connected over xDS has this node id, SPIFFE ID or service."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

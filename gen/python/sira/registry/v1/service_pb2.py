@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from sira.registry.v1 import access_policy_pb2 as sira_dot_registry_dot_v1_dot_access__policy__pb2
 from sira.registry.v1 import traffic_policy_pb2 as sira_dot_registry_dot_v1_dot_traffic__policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esira/registry/v1/service.proto\x12\x10sira.registry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%sira/registry/v1/traffic_policy.proto\"\xda\x04\n\x07Service\x12p\n\x04name\x18\x01 \x01(\tB\\\xbaHYrW2U^namespaces/[a-z]([-a-z0-9]{0,61}[a-z0-9])?/services/[a-z]([-a-z0-9]{0,61}[a-z0-9])?$R\x04name\x12*\n\x0b\x64\x65scription\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\x0b\x64\x65scription\x12\\\n\x08metadata\x18\x03 \x03(\x0b\x32\'.sira.registry.v1.Service.MetadataEntryB\x17\xbaH\x14\x9a\x01\x11\x10@\"\x06r\x04\x10\x01\x18?*\x05r\x03\x18\x80\x08R\x08metadata\x12\x46\n\x0etraffic_policy\x18\x04 \x01(\x0b\x32\x1f.sira.registry.v1.TrafficPolicyR\rtrafficPolicy\x12\x1b\n\x04\x65tag\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\x12;\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x37\n\x06status\x18\x08 \x01(\x0b\x32\x1f.sira.registry.v1.ServiceStatusR\x06status\x1a;\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\xe5\x01\n\rServiceStatus\x12\x1c\n\tendpoints\x18\x01 \x01(\rR\tendpoints\x12+\n\x11healthy_endpoints\x18\x02 \x01(\rR\x10healthyEndpoints\x12#\n\rexpiry_paused\x18\x03 \x01(\x08R\x0c\x65xpiryPaused\x12H\n\x12\x65xpiry_paused_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x10\x65xpiryPausedTime\x12\x1a\n\x08watchers\x18\x05 \x01(\rR\x08watchersb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esira/registry/v1/service.proto\x12\x10sira.registry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$sira/registry/v1/access_policy.proto\x1a%sira/registry/v1/traffic_policy.proto\"\xb8\x06\n\x07Service\x12p\n\x04name\x18\x01 \x01(\tB\\\xbaHYrW2U^namespaces/[a-z]([-a-z0-9]{0,61}[a-z0-9])?/services/[a-z]([-a-z0-9]{0,61}[a-z0-9])?$R\x04name\x12*\n\x0b\x64\x65scription\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\x0b\x64\x65scription\x12\\\n\x08metadata\x18\x03 \x03(\x0b\x32\'.sira.registry.v1.Service.MetadataEntryB\x17\xbaH\x14\x9a\x01\x11\x10@\"\x06r\x04\x10\x01\x18?*\x05r\x03\x18\x80\x08R\x08metadata\x12\x46\n\x0etraffic_policy\x18\x04 \x01(\x0b\x32\x1f.sira.registry.v1.TrafficPolicyR\rtrafficPolicy\x12\x1b\n\x04\x65tag\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\x12;\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x37\n\x06status\x18\x08 \x01(\x0b\x32\x1f.sira.registry.v1.ServiceStatusR\x06status\x12\x43\n\raccess_policy\x18\t \x01(\x0b\x32\x1e.sira.registry.v1.AccessPolicyR\x0c\x61\x63\x63\x65ssPolicy\x1a;\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01:\x96\x01\xbaH\x92\x01\x1a\x8f\x01\n\x15service.access_policy\x12<access_policy needs traffic_policy.tls to be TLS_MODE_MUTUAL\x1a\x38!has(this.access_policy) || this.traffic_policy.tls == 1\"\xe5\x01\n\rServiceStatus\x12\x1c\n\tendpoints\x18\x01 \x01(\rR\tendpoints\x12+\n\x11healthy_endpoints\x18\x02 \x01(\rR\x10healthyEndpoints\x12#\n\rexpiry_paused\x18\x03 \x01(\x08R\x0c\x65xpiryPaused\x12H\n\x12\x65xpiry_paused_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x10\x65xpiryPausedTime\x12\x1a\n\x08watchers\x18\x05 \x01(\rR\x08watchersb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,10 +44,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SERVICE'].fields_by_name['metadata']._serialized_options = b'\272H\024\232\001\021\020@\"\006r\004\020\001\030?*\005r\003\030\200\010'
   _globals['_SERVICE'].fields_by_name['etag']._loaded_options = None
   _globals['_SERVICE'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
-  _globals['_SERVICE']._serialized_start=125
-  _globals['_SERVICE']._serialized_end=727
-  _globals['_SERVICE_METADATAENTRY']._serialized_start=668
-  _globals['_SERVICE_METADATAENTRY']._serialized_end=727
-  _globals['_SERVICESTATUS']._serialized_start=730
-  _globals['_SERVICESTATUS']._serialized_end=959
+  _globals['_SERVICE']._loaded_options = None
+  _globals['_SERVICE']._serialized_options = b'\272H\222\001\032\217\001\n\025service.access_policy\022<access_policy needs traffic_policy.tls to be TLS_MODE_MUTUAL\0328!has(this.access_policy) || this.traffic_policy.tls == 1'
+  _globals['_SERVICE']._serialized_start=163
+  _globals['_SERVICE']._serialized_end=987
+  _globals['_SERVICE_METADATAENTRY']._serialized_start=775
+  _globals['_SERVICE_METADATAENTRY']._serialized_end=834
+  _globals['_SERVICESTATUS']._serialized_start=990
+  _globals['_SERVICESTATUS']._serialized_end=1219
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from sira.registry.v1 import access_policy_pb2 as _access_policy_pb2
 from sira.registry.v1 import traffic_policy_pb2 as _traffic_policy_pb2
 import builtins as _builtins
 import sys
@@ -54,6 +55,7 @@ class Service(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
+    ACCESS_POLICY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`namespaces/{namespace}/services/{service}`."""
     description: _builtins.str
@@ -82,6 +84,10 @@ class Service(_message.Message):
     def status(self) -> Global___ServiceStatus:
         """Output only. Counts and conditions, as of the answer. Not sent by Watch."""
 
+    @_builtins.property
+    def access_policy(self) -> _access_policy_pb2.AccessPolicy:
+        """Who may call it. Absent means everybody. Needs traffic_policy.tls to be MUTUAL: otherwise callers have no identity."""
+
     def __init__(
         self,
         *,
@@ -93,10 +99,11 @@ class Service(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         status: Global___ServiceStatus | None = ...,
+        access_policy: _access_policy_pb2.AccessPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "status", b"status", "traffic_policy", b"traffic_policy", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["access_policy", b"access_policy", "create_time", b"create_time", "status", b"status", "traffic_policy", b"traffic_policy", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "etag", b"etag", "metadata", b"metadata", "name", b"name", "status", b"status", "traffic_policy", b"traffic_policy", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_policy", b"access_policy", "create_time", b"create_time", "description", b"description", "etag", b"etag", "metadata", b"metadata", "name", b"name", "status", b"status", "traffic_policy", b"traffic_policy", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,9 +23,15 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from sira.registry.v1 import circuit_breakers_pb2 as sira_dot_registry_dot_v1_dot_circuit__breakers__pb2
+from sira.registry.v1 import fault_injection_pb2 as sira_dot_registry_dot_v1_dot_fault__injection__pb2
+from sira.registry.v1 import outlier_detection_pb2 as sira_dot_registry_dot_v1_dot_outlier__detection__pb2
+from sira.registry.v1 import retry_policy_pb2 as sira_dot_registry_dot_v1_dot_retry__policy__pb2
+from sira.registry.v1 import route_pb2 as sira_dot_registry_dot_v1_dot_route__pb2
+from sira.registry.v1 import session_affinity_pb2 as sira_dot_registry_dot_v1_dot_session__affinity__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%sira/registry/v1/traffic_policy.proto\x12\x10sira.registry.v1\x1a\x1egoogle/protobuf/duration.proto\"\x8a\x02\n\rTrafficPolicy\x12\x41\n\tlb_policy\x18\x01 \x01(\x0e\x32\x1a.sira.registry.v1.LbPolicyB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x08lbPolicy\x12O\n\x11locality_failover\x18\x02 \x01(\x0b\x32\".sira.registry.v1.LocalityFailoverR\x10localityFailover\x12:\n\nslow_start\x18\x03 \x01(\x0b\x32\x1b.sira.registry.v1.SlowStartR\tslowStart\x12)\n\x0bsubset_size\x18\x04 \x01(\rB\x08\xbaH\x05*\x03\x18\x90NR\nsubsetSize\"I\n\x10LocalityFailover\x12\x35\n\tthreshold\x18\x01 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00R\tthreshold\"\xcd\x01\n\tSlowStart\x12\x44\n\x06window\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\xbaH\x0e\xc8\x01\x01\xaa\x01\x08\"\x04\x08\x80\xa3\x05*\x00R\x06window\x12\x41\n\x10min_weight_share\x18\x02 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00R\x0eminWeightShare\x12\x37\n\naggression\x18\x03 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00Y@)\x00\x00\x00\x00\x00\x00\x00\x00R\naggression*\xa4\x01\n\x08LbPolicy\x12\x19\n\x15LB_POLICY_UNSPECIFIED\x10\x00\x12\x19\n\x15LB_POLICY_ROUND_ROBIN\x10\x01\x12\x16\n\x12LB_POLICY_WEIGHTED\x10\x02\x12\x1b\n\x17LB_POLICY_LEAST_REQUEST\x10\x03\x12\x17\n\x13LB_POLICY_RING_HASH\x10\x04\x12\x14\n\x10LB_POLICY_RANDOM\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%sira/registry/v1/traffic_policy.proto\x12\x10sira.registry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\'sira/registry/v1/circuit_breakers.proto\x1a&sira/registry/v1/fault_injection.proto\x1a(sira/registry/v1/outlier_detection.proto\x1a#sira/registry/v1/retry_policy.proto\x1a\x1csira/registry/v1/route.proto\x1a\'sira/registry/v1/session_affinity.proto\"\x88\x07\n\rTrafficPolicy\x12\x41\n\tlb_policy\x18\x01 \x01(\x0e\x32\x1a.sira.registry.v1.LbPolicyB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x08lbPolicy\x12O\n\x11locality_failover\x18\x02 \x01(\x0b\x32\".sira.registry.v1.LocalityFailoverR\x10localityFailover\x12:\n\nslow_start\x18\x03 \x01(\x0b\x32\x1b.sira.registry.v1.SlowStartR\tslowStart\x12)\n\x0bsubset_size\x18\x04 \x01(\rB\x08\xbaH\x05*\x03\x18\x90NR\nsubsetSize\x12\x43\n\x07timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xa3\x05*\x00R\x07timeout\x12\x33\n\x05retry\x18\x06 \x01(\x0b\x32\x1d.sira.registry.v1.RetryPolicyR\x05retry\x12L\n\x10\x63ircuit_breakers\x18\x07 \x01(\x0b\x32!.sira.registry.v1.CircuitBreakersR\x0f\x63ircuitBreakers\x12O\n\x11outlier_detection\x18\x08 \x01(\x0b\x32\".sira.registry.v1.OutlierDetectionR\x10outlierDetection\x12\x36\n\x05\x66\x61ult\x18\t \x01(\x0b\x32 .sira.registry.v1.FaultInjectionR\x05\x66\x61ult\x12L\n\x10session_affinity\x18\n \x01(\x0b\x32!.sira.registry.v1.SessionAffinityR\x0fsessionAffinity\x12\x39\n\x0bhash_header\x18\x0b \x01(\tB\x18\xbaH\x15r\x13\x18\x80\x01\x32\x0e^[-a-z0-9_.]*$R\nhashHeader\x12\x39\n\x06routes\x18\x0c \x03(\x0b\x32\x17.sira.registry.v1.RouteB\x08\xbaH\x05\x92\x01\x02\x10@R\x06routes\x12\x30\n\x06mirror\x18\r \x01(\x0b\x32\x18.sira.registry.v1.MirrorR\x06mirror\x12\x35\n\x03tls\x18\x0e \x01(\x0e\x32\x19.sira.registry.v1.TlsModeB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x03tls\"I\n\x10LocalityFailover\x12\x35\n\tthreshold\x18\x01 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00R\tthreshold\"\xcd\x01\n\tSlowStart\x12\x44\n\x06window\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\xbaH\x0e\xc8\x01\x01\xaa\x01\x08\"\x04\x08\x80\xa3\x05*\x00R\x06window\x12\x41\n\x10min_weight_share\x18\x02 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00R\x0eminWeightShare\x12\x37\n\naggression\x18\x03 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00Y@)\x00\x00\x00\x00\x00\x00\x00\x00R\naggression*\xc1\x01\n\x08LbPolicy\x12\x19\n\x15LB_POLICY_UNSPECIFIED\x10\x00\x12\x19\n\x15LB_POLICY_ROUND_ROBIN\x10\x01\x12\x16\n\x12LB_POLICY_WEIGHTED\x10\x02\x12\x1b\n\x17LB_POLICY_LEAST_REQUEST\x10\x03\x12\x17\n\x13LB_POLICY_RING_HASH\x10\x04\x12\x14\n\x10LB_POLICY_RANDOM\x10\x05\x12\x1b\n\x17LB_POLICY_ORCA_WEIGHTED\x10\x06*8\n\x07TlsMode\x12\x18\n\x14TLS_MODE_UNSPECIFIED\x10\x00\x12\x13\n\x0fTLS_MODE_MUTUAL\x10\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,6 +42,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRAFFICPOLICY'].fields_by_name['lb_policy']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_TRAFFICPOLICY'].fields_by_name['subset_size']._loaded_options = None
   _globals['_TRAFFICPOLICY'].fields_by_name['subset_size']._serialized_options = b'\272H\005*\003\030\220N'
+  _globals['_TRAFFICPOLICY'].fields_by_name['timeout']._loaded_options = None
+  _globals['_TRAFFICPOLICY'].fields_by_name['timeout']._serialized_options = b'\272H\013\252\001\010\"\004\010\200\243\005*\000'
+  _globals['_TRAFFICPOLICY'].fields_by_name['hash_header']._loaded_options = None
+  _globals['_TRAFFICPOLICY'].fields_by_name['hash_header']._serialized_options = b'\272H\025r\023\030\200\0012\016^[-a-z0-9_.]*$'
+  _globals['_TRAFFICPOLICY'].fields_by_name['routes']._loaded_options = None
+  _globals['_TRAFFICPOLICY'].fields_by_name['routes']._serialized_options = b'\272H\005\222\001\002\020@'
+  _globals['_TRAFFICPOLICY'].fields_by_name['tls']._loaded_options = None
+  _globals['_TRAFFICPOLICY'].fields_by_name['tls']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_LOCALITYFAILOVER'].fields_by_name['threshold']._loaded_options = None
   _globals['_LOCALITYFAILOVER'].fields_by_name['threshold']._serialized_options = b'\272H\024\022\022\031\000\000\000\000\000\000\360?)\000\000\000\000\000\000\000\000'
   _globals['_SLOWSTART'].fields_by_name['window']._loaded_options = None
@@ -44,12 +58,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SLOWSTART'].fields_by_name['min_weight_share']._serialized_options = b'\272H\024\022\022\031\000\000\000\000\000\000\360?)\000\000\000\000\000\000\000\000'
   _globals['_SLOWSTART'].fields_by_name['aggression']._loaded_options = None
   _globals['_SLOWSTART'].fields_by_name['aggression']._serialized_options = b'\272H\024\022\022\031\000\000\000\000\000\000Y@)\000\000\000\000\000\000\000\000'
-  _globals['_LBPOLICY']._serialized_start=644
-  _globals['_LBPOLICY']._serialized_end=808
-  _globals['_TRAFFICPOLICY']._serialized_start=92
-  _globals['_TRAFFICPOLICY']._serialized_end=358
-  _globals['_LOCALITYFAILOVER']._serialized_start=360
-  _globals['_LOCALITYFAILOVER']._serialized_end=433
-  _globals['_SLOWSTART']._serialized_start=436
-  _globals['_SLOWSTART']._serialized_end=641
+  _globals['_LBPOLICY']._serialized_start=1513
+  _globals['_LBPOLICY']._serialized_end=1706
+  _globals['_TLSMODE']._serialized_start=1708
+  _globals['_TLSMODE']._serialized_end=1764
+  _globals['_TRAFFICPOLICY']._serialized_start=323
+  _globals['_TRAFFICPOLICY']._serialized_end=1227
+  _globals['_LOCALITYFAILOVER']._serialized_start=1229
+  _globals['_LOCALITYFAILOVER']._serialized_end=1302
+  _globals['_SLOWSTART']._serialized_start=1305
+  _globals['_SLOWSTART']._serialized_end=1510
 # @@protoc_insertion_point(module_scope)

@@ -3,10 +3,18 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from sira.registry.v1 import circuit_breakers_pb2 as _circuit_breakers_pb2
+from sira.registry.v1 import fault_injection_pb2 as _fault_injection_pb2
+from sira.registry.v1 import outlier_detection_pb2 as _outlier_detection_pb2
+from sira.registry.v1 import retry_policy_pb2 as _retry_policy_pb2
+from sira.registry.v1 import route_pb2 as _route_pb2
+from sira.registry.v1 import session_affinity_pb2 as _session_affinity_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -38,6 +46,10 @@ class _LbPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LbPolicy.Val
     """Consistent hashing by the caller's key, in proportion to weight."""
     LB_POLICY_RANDOM: _LbPolicy.ValueType  # 5
     """At random, whatever the weight."""
+    LB_POLICY_ORCA_WEIGHTED: _LbPolicy.ValueType  # 6
+    """At random, in proportion to what each endpoint can take, as it tells with its answers (ORCA): calls it serves a second
+    over its utilization. The weights of the registry do not count.
+    """
 
 class LbPolicy(_LbPolicy, metaclass=_LbPolicyEnumTypeWrapper):
     """How a caller spreads its calls over the endpoints of a service."""
@@ -56,12 +68,36 @@ LB_POLICY_RING_HASH: LbPolicy.ValueType  # 4
 """Consistent hashing by the caller's key, in proportion to weight."""
 LB_POLICY_RANDOM: LbPolicy.ValueType  # 5
 """At random, whatever the weight."""
+LB_POLICY_ORCA_WEIGHTED: LbPolicy.ValueType  # 6
+"""At random, in proportion to what each endpoint can take, as it tells with its answers (ORCA): calls it serves a second
+over its utilization. The weights of the registry do not count.
+"""
 Global___LbPolicy: _TypeAlias = LbPolicy  # noqa: Y015
+
+class _TlsMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TlsModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TlsMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TLS_MODE_UNSPECIFIED: _TlsMode.ValueType  # 0
+    """The default: as the caller is set up."""
+    TLS_MODE_MUTUAL: _TlsMode.ValueType  # 1
+    """With mutual TLS: both sides show the certificates of their identities, and a caller takes none but that of the service."""
+
+class TlsMode(_TlsMode, metaclass=_TlsModeEnumTypeWrapper):
+    """How callers connect to the endpoints of a service."""
+
+TLS_MODE_UNSPECIFIED: TlsMode.ValueType  # 0
+"""The default: as the caller is set up."""
+TLS_MODE_MUTUAL: TlsMode.ValueType  # 1
+"""With mutual TLS: both sides show the certificates of their identities, and a caller takes none but that of the service."""
+Global___TlsMode: _TypeAlias = TlsMode  # noqa: Y015
 
 @_typing.final
 class TrafficPolicy(_message.Message):
-    """A TrafficPolicy says how callers of a service choose among its endpoints. It is effective in
-    Resolve and in the channels of the SDKs alike.
+    """A TrafficPolicy says how callers of a service choose among its endpoints, and what becomes of their calls. It is
+    effective in Resolve, in the channels of the SDKs, and in clients of xDS.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -70,12 +106,26 @@ class TrafficPolicy(_message.Message):
     LOCALITY_FAILOVER_FIELD_NUMBER: _builtins.int
     SLOW_START_FIELD_NUMBER: _builtins.int
     SUBSET_SIZE_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    RETRY_FIELD_NUMBER: _builtins.int
+    CIRCUIT_BREAKERS_FIELD_NUMBER: _builtins.int
+    OUTLIER_DETECTION_FIELD_NUMBER: _builtins.int
+    FAULT_FIELD_NUMBER: _builtins.int
+    SESSION_AFFINITY_FIELD_NUMBER: _builtins.int
+    HASH_HEADER_FIELD_NUMBER: _builtins.int
+    ROUTES_FIELD_NUMBER: _builtins.int
+    MIRROR_FIELD_NUMBER: _builtins.int
+    TLS_FIELD_NUMBER: _builtins.int
     lb_policy: Global___LbPolicy.ValueType
     """How calls are spread over the endpoints that remain after locality and subsetting."""
     subset_size: _builtins.int
     """How many endpoints one client uses, chosen by its client id so that clients spread evenly.
     0 means all.
     """
+    hash_header: _builtins.str
+    """The key of a call's metadata that RING_HASH hashes. Empty means `sira-hash-key`; a call without it goes anywhere."""
+    tls: Global___TlsMode.ValueType
+    """How callers connect."""
     @_builtins.property
     def locality_failover(self) -> Global___LocalityFailover:
         """Preference for near endpoints. Absent means that locality is ignored."""
@@ -84,6 +134,38 @@ class TrafficPolicy(_message.Message):
     def slow_start(self) -> Global___SlowStart:
         """Ramp for endpoints that have just become healthy. Absent means no ramp."""
 
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """How long a call may take; a shorter deadline of the caller counts. Absent means no bound."""
+
+    @_builtins.property
+    def retry(self) -> _retry_policy_pb2.RetryPolicy:
+        """Which calls are tried again. Absent means none."""
+
+    @_builtins.property
+    def circuit_breakers(self) -> _circuit_breakers_pb2.CircuitBreakers:
+        """What one caller may have under way. Absent means no bound but those of the client."""
+
+    @_builtins.property
+    def outlier_detection(self) -> _outlier_detection_pb2.OutlierDetection:
+        """Leaves out endpoints that fail. Absent means none."""
+
+    @_builtins.property
+    def fault(self) -> _fault_injection_pb2.FaultInjection:
+        """Faults to inject. Absent means none."""
+
+    @_builtins.property
+    def session_affinity(self) -> _session_affinity_pb2.SessionAffinity:
+        """Keeps a session at one endpoint. Absent means that calls are independent."""
+
+    @_builtins.property
+    def routes(self) -> _containers.RepeatedCompositeFieldContainer[_route_pb2.Route]:
+        """The first that matches a call counts; a call that none matches goes to the service itself."""
+
+    @_builtins.property
+    def mirror(self) -> _route_pb2.Mirror:
+        """Where copies of calls go. Absent means nowhere."""
+
     def __init__(
         self,
         *,
@@ -91,10 +173,20 @@ class TrafficPolicy(_message.Message):
         locality_failover: Global___LocalityFailover | None = ...,
         slow_start: Global___SlowStart | None = ...,
         subset_size: _builtins.int = ...,
+        timeout: _duration_pb2.Duration | None = ...,
+        retry: _retry_policy_pb2.RetryPolicy | None = ...,
+        circuit_breakers: _circuit_breakers_pb2.CircuitBreakers | None = ...,
+        outlier_detection: _outlier_detection_pb2.OutlierDetection | None = ...,
+        fault: _fault_injection_pb2.FaultInjection | None = ...,
+        session_affinity: _session_affinity_pb2.SessionAffinity | None = ...,
+        hash_header: _builtins.str = ...,
+        routes: _abc.Iterable[_route_pb2.Route] | None = ...,
+        mirror: _route_pb2.Mirror | None = ...,
+        tls: Global___TlsMode.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["locality_failover", b"locality_failover", "slow_start", b"slow_start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["circuit_breakers", b"circuit_breakers", "fault", b"fault", "locality_failover", b"locality_failover", "mirror", b"mirror", "outlier_detection", b"outlier_detection", "retry", b"retry", "session_affinity", b"session_affinity", "slow_start", b"slow_start", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lb_policy", b"lb_policy", "locality_failover", b"locality_failover", "slow_start", b"slow_start", "subset_size", b"subset_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["circuit_breakers", b"circuit_breakers", "fault", b"fault", "hash_header", b"hash_header", "lb_policy", b"lb_policy", "locality_failover", b"locality_failover", "mirror", b"mirror", "outlier_detection", b"outlier_detection", "retry", b"retry", "routes", b"routes", "session_affinity", b"session_affinity", "slow_start", b"slow_start", "subset_size", b"subset_size", "timeout", b"timeout", "tls", b"tls"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

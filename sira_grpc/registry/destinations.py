@@ -1,0 +1,41 @@
+"""The destinations in traffic policies: which there are, and whether the services that they name are there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sira.registry.v1.route_pb2 import Destination
+from sira.registry.v1.service_pb2 import Service
+from sira.registry.v1.traffic_policy_pb2 import TrafficPolicy
+
+from sira_grpc.errors import FieldViolation, InvalidField
+from sira_grpc.registry.resources import Resources
+
+POLICY = "service.traffic_policy"
+
+
+def destinations(policy: TrafficPolicy) -> Iterator[tuple[str, Destination]]:
+    """Yields the destinations of a policy, with the paths of their fields in it."""
+    if policy.HasField("mirror"):
+        yield "mirror.destination", policy.mirror.destination
+    for number, route in enumerate(policy.routes):
+        for place, split in enumerate(route.splits):
+            if split.HasField("destination"):
+                yield f"routes[{number}].splits[{place}].destination", split.destination
+        if route.HasField("mirror"):
+            yield f"routes[{number}].mirror.destination", route.mirror.destination
+
+
+def check_destinations(service: Service, resources: Resources) -> None:
+    """Makes sure that the services are there that the policy of a service sends calls to.
+
+    Raises:
+        InvalidField: one is not.
+    """
+    missing = [
+        FieldViolation(f"{POLICY}.{path}.service", f"{destination.service} is not there")
+        for path, destination in destinations(service.traffic_policy)
+        if destination.service not in ("", service.name) and destination.service not in resources.services
+    ]
+    if missing:
+        raise InvalidField(missing)

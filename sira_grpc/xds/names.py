@@ -2,10 +2,11 @@
 
 | Type | Name |
 |---|---|
-| Listener | `{svc}.{ns}`; `{svc}` in the client's own namespace; `grpc/server?xds.resource.listening_address={address}`; of an
-             Envoy `egress` and `inbound:{port}` |
+| Listener | `{svc}.{ns}`; `{svc}` in the client's own namespace; of an Envoy `egress` and `inbound:{port}`; of a server
+             of gRPC `grpc/server?xds.resource.listening_address={address}` |
 | RouteConfiguration | `{svc}.{ns}`; of an Envoy `egress` |
-| Cluster, ClusterLoadAssignment | `{svc}.{ns}`, or with a subset `{svc}.{ns}|version={v}|{key}={value}`; `inbound:{port}` |
+| Cluster | `{svc}.{ns}`, or with a subset `{svc}.{ns}|version={v}|{key}={value}`; of an Envoy `inbound:{port}` |
+| ClusterLoadAssignment | as the cluster |
 | Secret | `trust` |
 
 Each may also be asked for as `xdstp://sira/{type}/{name}`.

@@ -50,7 +50,7 @@ def test_every_field_of_the_configuration_is_there_with_its_default() -> None:
 def test_every_error_is_there_with_its_status() -> None:
     reasons = [reason for reason in ErrorReason.values() if reason != ErrorReason.ERROR_REASON_UNSPECIFIED]
     codes = {ErrorReason.Name(reason).removeprefix("ERROR_REASON_"): code_of(reason).name for reason in reasons}
-    documents = ("registry.md", "identity.md", "bus.md", "cluster.md", "locks.md")
+    documents = ("registry.md", "identity.md", "bus.md", "cluster.md", "locks.md", "xds.md")
     told = [row for name in documents for row in table(DOCS / name, "Reason").items()]
     assert len(told) == len(dict(told)), "an error is there twice"
     assert dict(told) == codes

@@ -26,6 +26,12 @@ CLUSTER = "sira.cluster.v1.ClusterService/"
 PEERS = "sira.cluster.internal.v1.PeerService"
 LOCKS = "sira.cluster.v1.LockService/"
 ELECTIONS = "sira.cluster.v1.ElectionService/"
+CLIENTS = "sira.xds.v1.ClientService/"
+DISCOVERY = (
+    *("discovery.v3.AggregatedDiscoveryService", "listener.v3.ListenerDiscoveryService"),
+    *("route.v3.RouteDiscoveryService", "cluster.v3.ClusterDiscoveryService"),
+    *("endpoint.v3.EndpointDiscoveryService", "secret.v3.SecretDiscoveryService"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,10 @@ RULES: Mapping[str, Rule] = {
     "grpc.reflection.v1alpha.ServerReflection/": READ,
     "grpc.channelz.v1.Channelz/": Rule(reads=True),
     "envoy.service.status.v3.ClientStatusDiscoveryService/": Rule(reads=True),
+    CLIENTS: Rule(reads=True),
+    # What clients are configured with. A secret is never among it: SDS has roots only.
+    **{f"envoy.service.{service}/": READ for service in DISCOVERY},
+    "envoy.service.load_stats.v3.LoadReportingService/": BY_IDENTITY,
     KERNEL: READ,
     CLUSTER: READ,
     f"{PEERS}/": BY_MEMBER,

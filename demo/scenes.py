@@ -15,6 +15,7 @@ from sira_client import UnavailableError
 from demo.bus_scenes import count_orders, kill_picker, open_shop, poison
 from demo.fleet import CALLERS, EAST_A, WEST_A, WEST_B
 from demo.identity_scenes import refuse, rotate_root
+from demo.mesh_scenes import kill_unseen, no_sdk, shift
 from demo.observer import SERVICE
 from demo.stage import PATIENCE_SECONDS, Demo, Scene
 from demo.tally import of
@@ -125,7 +126,7 @@ async def restart_kernel(demo: Demo) -> None:
 
 
 SCENES: tuple[Scene, ...] = (
-    *(nearest, kill, refuse, drain, add, rotate_root, fail_locality),
+    *(nearest, kill, refuse, drain, add, no_sdk, kill_unseen, shift, rotate_root, fail_locality),
     *(open_shop, kill_picker, poison, restart_kernel, count_orders),
 )
 

@@ -51,7 +51,7 @@ async def play(out: TextIO, seconds: float) -> bool:
         client = await stack.enter_async_context(connect(fleet.address, identity=IdentityFiles(fleet.operator)))
         async with asyncio.TaskGroup() as watching:
             warehouse = Warehouse(processes, fleet, ledger, watching)
-            demo = Demo(fleet, observer, warehouse, ledger, client, screen, seconds)
+            demo = Demo(fleet, observer, warehouse, ledger, client, screen, seconds, watching)
             await _create_service(demo)
             await join_host(demo)
             following = watching.create_task(observer.follow(client))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -29,6 +30,7 @@ class Demo:
         client: of the kernel, an operator's.
         screen: where the story is told.
         seconds: how long to look at what came of a scene.
+        watching: the tasks that run until the end.
     """
 
     fleet: Fleet
@@ -38,6 +40,7 @@ class Demo:
     client: Client
     screen: Screen
     seconds: float
+    watching: asyncio.TaskGroup
 
     def steady(self, calls: int) -> bool:
         """Whether so many calls in the time that is looked at are about as many as there should be."""

@@ -36,6 +36,7 @@ from sira_grpc.rpc.server import RpcServer, ServerIdentity
 from sira_grpc.store import open_store
 from sira_grpc.store.api import Store
 from sira_grpc.telemetry import Telemetry, open_telemetry
+from sira_grpc.xds.control_plane import ControlPlane
 
 MEMBER_BYTES = 5
 
@@ -66,6 +67,7 @@ class Kernel:
         self.bundle_address = ""
         self.identity: Identity | None = None
         self.registry: Registry | None = None
+        self.xds: ControlPlane | None = None
         self.bus: Bus | None = None
         self.cluster: Cluster | None = None
         self.metrics_address = ""
@@ -98,11 +100,13 @@ class Kernel:
             await self._open_identity(stack, store, cluster, telemetry)
         forwarding = self._make_forwarding(stack, cluster) if store.shared else None
         registry = await self._open_registry(stack, store, cluster, forwarding, telemetry)
+        xds = self._open_xds(stack, registry, telemetry)
         bus = await self._open_bus(stack, store, cluster, registry, forwarding, telemetry)
         locking = await self._open_locking(stack, store, cluster, registry)
         lock_gauges.expose(locking, telemetry)
         cluster.counts(bus_namespaces=lambda: len(bus.owned_namespaces), leases=registry.leases.count_here)
-        await self._serve(stack, store, Served(cluster, locking, registry, bus, self.identity, forwarding), telemetry)
+        served = Served(cluster, locking, registry, xds, bus, self.identity, forwarding)
+        await self._serve(stack, store, served, telemetry)
 
     async def _open_cluster(self, stack: AsyncExitStack, store: Store, telemetry: Telemetry) -> Cluster:
         cluster = self.cluster = Cluster(
@@ -168,6 +172,25 @@ class Kernel:
         self._failures.append(registry.failed)
         expose(registry, store, telemetry, self._clock)
         return registry
+
+    def _open_xds(self, stack: AsyncExitStack, registry: Registry, telemetry: Telemetry) -> ControlPlane:
+        identity = self.identity
+        xds = self.xds = ControlPlane(
+            registry.view,
+            registry.loads,
+            self.config.xds,
+            self._clock,
+            new_id=lambda: self._random_bytes(8).hex(),
+            trust_domain=identity.trust.trust_domain if identity is not None else "",
+            roots=identity.trust.bundle_pem if identity is not None else bytes,
+        )
+        stack.push_async_callback(xds.close)
+        xds.start()
+        registry.catalog.policy_checks.append(xds.check)
+        if identity is not None:
+            identity.view.trust_changed.append(xds.trust_changed)
+        self._failures.append(xds.failed)
+        return xds
 
     async def _open_bus(
         self,

@@ -14,6 +14,7 @@ from types import TracebackType
 
 from opentelemetry.metrics import Meter, NoOpMeter
 from sira_client.clock import Clock, SystemClock
+from sira_client.first_of import first_of
 
 from sira_grpc.agent.acceptor import Acceptor
 from sira_grpc.agent.bundle_watch import BundleWatch
@@ -27,6 +28,8 @@ from sira_grpc.agent.jwt_cache import JwtCache
 from sira_grpc.agent.kernel_link import KernelLink
 from sira_grpc.agent.keyed_svid import KeyedSvid
 from sira_grpc.agent.places import check_places
+from sira_grpc.agent.sds import SecretDiscovery
+from sira_grpc.agent.sds_identities import EntitledSecrets
 from sira_grpc.agent.settling import Settling
 from sira_grpc.agent.socket_place import SocketPlace
 from sira_grpc.agent.trust import Trust
@@ -115,14 +118,15 @@ class Agent:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        ends = [asyncio.ensure_future(event.wait()) for event in (stop, self._lost, *self._failures())]
         try:
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            await first_of(stop.wait(), self.until_failed())
         finally:
-            for end in ends:
-                end.cancel()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
+
+    async def until_failed(self) -> None:
+        """Returns when the agent has failed: see `failed`."""
+        await first_of(*(event.wait() for event in (self._lost, *self._failures())))
 
     def _failures(self) -> list[asyncio.Event]:
         return [self._background.failed, *([self._holdings.failed] if self._holdings is not None else [])]
@@ -199,6 +203,7 @@ class Agent:
             workloads,
             acceptor.process_of,
             lambda entitled: WorkloadApi(entitled, holdings, tokens, self._clock),
+            lambda entitled: SecretDiscovery(EntitledSecrets(entitled, holdings).open),
             meter=self._meter,
             new_id=lambda: self._random_bytes(8).hex(),
             random=self._random,

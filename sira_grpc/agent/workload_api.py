@@ -71,11 +71,11 @@ class WorkloadApi:
         """Yields all identities of the caller, and again whenever one of them, a bundle or a revocation changes."""
         held = []
         with ExitStack() as stack:
-            for identity, dns_names in _identities(self._entitled(context)):
+            for identity, dns_names in identities_of(self._entitled(context)):
                 lease = self._holdings.lease(identity, dns_names)
                 stack.callback(lease.close)
                 held.append(lease.held)
-            await _ready(held, self._holdings.streams)
+            await ready(held, self._holdings.streams)
             subscriber = self._subscribe(stack)
             async for message in self._states(subscriber, lambda: _x509_svids(held, self._holdings.trust)):
                 yield message
@@ -99,7 +99,7 @@ class WorkloadApi:
     async def fetch_jwt_svid(self, request: JwtSvidRequest, context: Context) -> JwtSvidResponse:
         """Returns a JWT-SVID for each identity of the caller that the kernel grants, or for the one it asks for."""
         audiences = _audiences(request.audience)
-        identities = list(dict.fromkeys(identity for identity, _ in _identities(self._entitled(context))))
+        identities = list(dict.fromkeys(identity for identity, _ in identities_of(self._entitled(context))))
         if request.spiffe_id:
             identities = [_wanted(request.spiffe_id, identities)]
         svids, refusal = [], None
@@ -151,12 +151,12 @@ class WorkloadApi:
         raise Unready("the agent is stopping")
 
 
-def _identities(entries: Sequence[Workload]) -> list[tuple[SpiffeId, tuple[str, ...]]]:
-    """The identities of entries, each once, in their order."""
+def identities_of(entries: Sequence[Workload]) -> list[tuple[SpiffeId, tuple[str, ...]]]:
+    """Returns the identities of entries, with their DNS names, each once, in their order."""
     return list(dict.fromkeys((entry.identity, entry.dns_names) for entry in entries))
 
 
-async def _ready(held: Sequence[HeldIdentity], feed: ChangeFeed) -> None:
+async def ready(held: Sequence[HeldIdentity], feed: ChangeFeed) -> None:
     """Returns once each identity has a certificate or was refused one.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The gRPC server of the Workload API: on the agent's private socket, behind the same edge as the kernel's."""
+"""The gRPC server of the Workload API and of SDS: on the agent's private socket, behind an edge as the kernel's."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from grpc import aio
 from grpc_status import rpc_status
 from opentelemetry.metrics import Meter
 
+from sira_grpc.agent import sds
 from sira_grpc.agent.attestation import Process
 from sira_grpc.agent.entries import Workload
 from sira_grpc.agent.failures import Unready
@@ -25,14 +26,15 @@ from sira_grpc.rpc.interceptors import Drain, Errors, Interceptor, Limits, Metri
 from sira_grpc.rpc.method_names import tolerate_undecodable
 
 HEADER = "workload.spiffe.io"
-"""Metadata that every call must carry, with the value `true`: a request that was forged through a browser or a proxy
-would not."""
+"""Metadata that every call of the Workload API must carry, with the value `true`: a request that was forged through a
+browser or a proxy would not. SDS goes without, as with SPIRE: Envoys do not send it by themselves."""
 DRAIN_SECONDS, FLUSH_SECONDS = 1.0, 0.5
 """How long unary calls may go on, and connections may take to send what is left, once the agent stops."""
 LIMITS = LimitsConfig(max_streams_per_caller=1000, max_calls_per_caller=100, calls_per_second_per_caller=500)
 """Of one user. Each call for a JWT-SVID may be one to the kernel."""
 _OPTIONS = (
-    ("grpc.max_receive_message_length", 65_536),
+    # An Envoy says in its first request what extensions it has: 61 KB by now.
+    ("grpc.max_receive_message_length", 262_144),
     ("grpc.max_metadata_size", 8192),
     ("grpc.max_concurrent_streams", 32),
     # gRPC's own 1,000 refuse calls at random when programs come all at once, or one of them comes far too often.
@@ -63,7 +65,8 @@ class Attested(Interceptor):
     def enter(self, call: Call) -> None:
         """Looks at the header and the process."""
         metadata = call.context.invocation_metadata() or ()
-        if [value for key, value in metadata if key == HEADER] != ["true"]:
+        headers = [value for key, value in metadata if key == HEADER]
+        if headers != ["true"] and call.method.service == SERVICE:
             raise InvalidField([FieldViolation(HEADER, "this metadata must be sent, as `true`")])
         self.entitled(call.context)
         process = self._process_of(call.context.peer())
@@ -104,12 +107,13 @@ class WorkloadErrors(Errors):
 
 
 class WorkloadServer:
-    """Serves the API on a private Unix socket.
+    """Serves both on a private Unix socket.
 
     Args:
         workloads: the entries.
         process_of: see ProcessOf.
-        make_api: makes the servicer.
+        make_api: makes the servicer of the Workload API.
+        make_discovery: makes that of SDS.
         meter: where metrics go.
         new_id: makes correlation ids.
         random: chance.
@@ -122,6 +126,7 @@ class WorkloadServer:
         workloads: Sequence[Workload],
         process_of: ProcessOf,
         make_api: Callable[[Entitled], WorkloadApi],
+        make_discovery: Callable[[Entitled], sds.SecretDiscovery],
         *,
         meter: Meter,
         new_id: Callable[[], str],
@@ -133,6 +138,7 @@ class WorkloadServer:
         interceptors: list[Interceptor] = [metrics, self._drain, attested, Limits(LIMITS, SystemClock())]
         edge = Edge(interceptors, WorkloadErrors(new_id), metrics)
         edge.add_registered_method_handlers(SERVICE, handlers(make_api(attested.entitled)))
+        edge.add_registered_method_handlers(sds.SERVICE, sds.handlers(make_discovery(attested.entitled)))
         tolerate_undecodable()
         self._server = aio.server(handlers=[edge], options=_OPTIONS)
 

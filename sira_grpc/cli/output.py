@@ -85,6 +85,10 @@ class Printer:
         print(json.dumps(value, ensure_ascii=False) if self.format is Format.JSON else "---\n" + _yaml(value).rstrip())
         sys.stdout.flush()
 
+    def line(self, text: str) -> None:
+        """Prints a line, which may hold rich's markup, whatever the format."""
+        _console().print(text, soft_wrap=True)
+
     def rows(self, items: Sequence[T], columns: Sequence[Column[T]]) -> None:
         """Prints a table, whatever the format."""
         from rich.table import Table

@@ -92,7 +92,7 @@ async def _stay(registration: Registration, stop: asyncio.Event) -> None:
     Raises:
         SiraError: it was lost for good.
     """
-    telling = asyncio.ensure_future(_tell(registration))
+    telling = asyncio.ensure_future(tell(registration))
     stopping = asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait({telling, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -103,7 +103,12 @@ async def _stay(registration: Registration, stop: asyncio.Event) -> None:
         stopping.cancel()
 
 
-async def _tell(registration: Registration) -> None:
+async def tell(registration: Registration) -> None:
+    """Says when the connection of a registration is lost, and when it is back.
+
+    Raises:
+        SiraError: the registration was lost for good.
+    """
     from sira_client import RegistrationState
 
     while True:

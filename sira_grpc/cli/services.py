@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sira_grpc.cli import cells, names, pairs, policy
+from sira_grpc.cli import cells, names, pairs
 from sira_grpc.cli.commands import Namespace, connected
 from sira_grpc.cli.exits import ExitCode
 from sira_grpc.cli.failures import Failure
 from sira_grpc.cli.output import Column, say
+from sira_grpc.cli.policy import options, summary
 from sira_grpc.cli.session import Session
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def _endpoints(service: Service) -> str:
 COLUMNS: Sequence[Column[Service]] = (
     ("NAME", lambda service: names.short(service.name)),
     ("HEALTHY", _endpoints),
-    ("POLICY", lambda service: policy.describe(service.traffic_policy)),
+    ("POLICY", lambda service: summary.describe(service.traffic_policy)),
     ("WATCHERS", lambda service: str(service.status.watchers)),
     ("AGE", lambda service: cells.age(service.create_time)),
 )
@@ -82,10 +83,12 @@ def create_service(
     namespace: Namespace = None,
     description: Description = None,
     metadata: pairs.Metadata = None,
-    lb_policy: policy.LbPolicyOption = None,
-    locality_failover: policy.Failover = None,
-    slow_start: policy.SlowStartWindow = None,
-    subset_size: policy.SubsetSize = None,
+    lb_policy: options.LbPolicyOption = None,
+    locality_failover: options.Failover = None,
+    slow_start: options.SlowStartWindow = None,
+    subset_size: options.SubsetSize = None,
+    call_timeout: options.CallTimeout = None,
+    tls: options.Tls = None,
 ) -> None:
     """Create a service in a namespace that is there."""
     from sira.registry.v1.registry_service_pb2 import CreateServiceRequest
@@ -96,7 +99,15 @@ def create_service(
         description=description or "",
         metadata=pairs.parse(metadata),
     )
-    policy.fill(service.traffic_policy, lb_policy, locality_failover, slow_start, subset_size)
+    options.fill(
+        service.traffic_policy,
+        lb_policy=lb_policy,
+        failover=locality_failover,
+        slow_start=slow_start,
+        subset_size=subset_size,
+        call_timeout=call_timeout,
+        tls=tls,
+    )
     if not service.traffic_policy.ListFields():
         service.ClearField("traffic_policy")
     made = session.call(session.registry.CreateService, CreateServiceRequest(service=service))
@@ -111,10 +122,12 @@ def update_service(
     namespace: Namespace = None,
     description: Description = None,
     metadata: pairs.Metadata = None,
-    lb_policy: policy.LbPolicyOption = None,
-    locality_failover: policy.Failover = None,
-    slow_start: policy.SlowStartWindow = None,
-    subset_size: policy.SubsetSize = None,
+    lb_policy: options.LbPolicyOption = None,
+    locality_failover: options.Failover = None,
+    slow_start: options.SlowStartWindow = None,
+    subset_size: options.SubsetSize = None,
+    call_timeout: options.CallTimeout = None,
+    tls: options.Tls = None,
     etag: Etag = "",
 ) -> None:
     """Change what is given, and leave the rest. Metadata is replaced as a whole."""
@@ -125,7 +138,16 @@ def update_service(
     given = {"description": description, "metadata": metadata and pairs.parse(metadata)}
     changes: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
     service = Service(name=names.service_name(name, session.namespace(namespace)), etag=etag, **changes)
-    paths = [*changes, *policy.fill(service.traffic_policy, lb_policy, locality_failover, slow_start, subset_size)]
+    filled = options.fill(
+        service.traffic_policy,
+        lb_policy=lb_policy,
+        failover=locality_failover,
+        slow_start=slow_start,
+        subset_size=subset_size,
+        call_timeout=call_timeout,
+        tls=tls,
+    )
+    paths = [*changes, *filled]
     if not paths:
         raise Failure("nothing to change: give --description, --metadata or an option of the policy", ExitCode.USAGE)
     request = UpdateServiceRequest(service=service, update_mask=FieldMask(paths=paths))

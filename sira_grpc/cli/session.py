@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sira.kernel.v1.kernel_service_pb2_grpc import KernelServiceStub
     from sira.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
     from sira.registry.v1.resolver_service_pb2_grpc import ResolverServiceStub
+    from sira.xds.v1.client_service_pb2_grpc import ClientServiceStub
 
     from sira_grpc.cli.contexts import Context
     from sira_grpc.cli.credentials import Credentials
@@ -175,6 +176,13 @@ class Session:
         from sira.cluster.v1.election_service_pb2_grpc import ElectionServiceStub
 
         return ElectionServiceStub(self.channel)
+
+    @property
+    def clients(self) -> ClientServiceStub:
+        """Who takes its configuration over xDS."""
+        from sira.xds.v1.client_service_pb2_grpc import ClientServiceStub
+
+        return ClientServiceStub(self.channel)
 
     @functools.cached_property
     def trust_domain(self) -> str:

@@ -17,7 +17,7 @@ from sira_grpc.identity.authority import Authority
 from sira_grpc.identity.forge import CRL_HOURS, Forge
 from sira_grpc.identity.keyring import Keyring
 from sira_grpc.identity.view import IdentityView
-from sira_grpc.svid import bundle_document
+from sira_grpc.svid import bundle_document, x509_svid
 from sira_grpc.svid.jwt_svid import PublicKey
 from sira_grpc.times import NANOS
 
@@ -117,6 +117,10 @@ class Trust:
                 {self.trust_domain: dict(bundle_document.jwt_keys(self._own_bundle()))},
             )
         return self._jwt_keys[1]
+
+    def bundle_pem(self) -> bytes:
+        """Returns the roots of the own trust domain, PEM."""
+        return x509_svid.to_pem(list(self.roots()[self.trust_domain]))
 
     def document(self) -> bytes:
         """Returns the own bundle as a SPIFFE bundle document."""

@@ -22,6 +22,8 @@ class _Report:
     at: float  # when it was made, at the latest, on the monotonic clock
     load: EndpointLoad
     own: bool  # reported to this member
+    until: float  # counts to this time
+    observed: bool = False  # by the endpoint's callers, not by itself
 
 
 class LoadTable(Mapping[str, EndpointLoad]):
@@ -40,7 +42,8 @@ class LoadTable(Mapping[str, EndpointLoad]):
 
     def put(self, load: EndpointLoad) -> None:
         """Takes a report."""
-        self._reports[load.name] = _Report(self._clock.monotonic(), load, own=True)
+        now = self._clock.monotonic()
+        self._reports[load.name] = _Report(now, load, own=True, until=now + self._ttl)
         self._changed.set()
         for follower in self._followers:
             follower.note(load.name)
@@ -51,8 +54,23 @@ class LoadTable(Mapping[str, EndpointLoad]):
         for load in loads:
             known = self._reports.get(load.name)
             if known is None or known.at <= at or not known.own:
-                self._reports[load.name] = _Report(at, load, own=False)
+                self._reports[load.name] = _Report(at, load, own=False, until=at + self._ttl)
         self._changed.set()
+
+    def put_observed(self, load: EndpointLoad, *, ttl: float) -> None:
+        """Takes what the callers of an endpoint that are connected to this member have seen of it.
+
+        What the endpoint reports itself counts before it, as long as it does. Says nothing to who waits for the
+        endpoint to be idle: callers report seldom, and not all of them.
+
+        Args:
+            load: of the endpoint.
+            ttl: seconds for which it counts.
+        """
+        now = self._clock.monotonic()
+        known = self._reports.get(load.name)
+        if known is None or known.observed or known.until < now:
+            self._reports[load.name] = _Report(now, load, own=False, until=now + ttl, observed=True)
 
     async def follow(self) -> AsyncGenerator[list[EndpointLoad], None]:
         """Yields the loads reported to this member: all at first, then what changes, 1,000 at once and at most every
@@ -76,13 +94,13 @@ class LoadTable(Mapping[str, EndpointLoad]):
 
     def __getitem__(self, name: str) -> EndpointLoad:
         report = self._reports[name]
-        if self._clock.monotonic() - report.at > self._ttl:
+        if report.until < self._clock.monotonic():
             raise KeyError(name)
         return report.load
 
     def __iter__(self) -> Iterator[str]:
-        horizon = self._clock.monotonic() - self._ttl
-        return (name for name, report in self._reports.items() if report.at >= horizon)
+        now = self._clock.monotonic()
+        return (name for name, report in self._reports.items() if report.until >= now)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -90,7 +108,9 @@ class LoadTable(Mapping[str, EndpointLoad]):
     def idle_since(self, name: str, since: float) -> bool:
         """Whether an endpoint reports no load, or nothing in flight after a time on the monotonic clock."""
         load = self.get(name)
-        return load is None or (load.in_flight == 0 and self._reports[name].at >= since)
+        if load is None or self._reports[name].observed:
+            return True
+        return load.in_flight == 0 and self._reports[name].at >= since
 
     async def all_idle(self, endpoints: Iterable[str]) -> None:
         """Returns once each endpoint has reported, from now on, that nothing is in flight, or reports no longer."""

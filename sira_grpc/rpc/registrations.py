@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from envoy.service.load_stats.v3.lrs_pb2_grpc import add_LoadReportingServiceServicer_to_server
+from envoy.service.status.v3.csds_pb2_grpc import add_ClientStatusDiscoveryServiceServicer_to_server
 from sira.bus.v1.dead_letter_service_pb2_grpc import add_DeadLetterServiceServicer_to_server
 from sira.bus.v1.publish_service_pb2_grpc import add_PublishServiceServicer_to_server
 from sira.bus.v1.subscription_service_pb2_grpc import add_SubscriptionServiceServicer_to_server
@@ -17,6 +19,7 @@ from sira.identity.v1.identity_service_pb2_grpc import add_IdentityServiceServic
 from sira.kernel.v1.kernel_service_pb2_grpc import add_KernelServiceServicer_to_server
 from sira.registry.v1.registry_service_pb2_grpc import add_RegistryServiceServicer_to_server
 from sira.registry.v1.resolver_service_pb2_grpc import add_ResolverServiceServicer_to_server
+from sira.xds.v1.client_service_pb2_grpc import add_ClientServiceServicer_to_server
 
 from sira_grpc.bus.bus import Bus
 from sira_grpc.cluster.cluster import Cluster
@@ -39,6 +42,12 @@ from sira_grpc.rpc.resolver_servicer import ResolverServicer
 from sira_grpc.rpc.server import Registration
 from sira_grpc.rpc.subscription_servicer import SubscriptionServicer
 from sira_grpc.rpc.topic_servicer import TopicServicer
+from sira_grpc.rpc.xds import discovery_registrations
+from sira_grpc.rpc.xds.client_servicer import ClientServicer
+from sira_grpc.rpc.xds.csds_servicer import CsdsServicer
+from sira_grpc.rpc.xds.load_servicer import LoadServicer
+from sira_grpc.xds.control_plane import ControlPlane
+from sira_grpc.xds.explain import Explainer
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,7 @@ class Served:
     cluster: Cluster
     locking: Locking
     registry: Registry
+    xds: ControlPlane
     bus: Bus
     identity: Identity | None
     forwarding: Forwarding | None
@@ -76,6 +86,7 @@ def registrations(served: Served, kernel: KernelServicer, config: RegistryConfig
         (add_SubscriptionServiceServicer_to_server, SubscriptionServicer(bus)),
         (add_DeadLetterServiceServicer_to_server, DeadLetterServicer(bus)),
     ]
+    made += _xds(served)
     if identity is not None:
         made += [
             (add_IdentityServiceServicer_to_server, IdentityServicer(identity)),
@@ -84,3 +95,14 @@ def registrations(served: Served, kernel: KernelServicer, config: RegistryConfig
     if served.forwarding is not None:
         made.append((add_PeerServiceServicer_to_server, PeerServicer(registry.loads, registry.drainer)))
     return made
+
+
+def _xds(served: Served) -> list[Registration]:
+    """What clients of xDS call, and what tells of them."""
+    xds, view, member = served.xds, served.registry.view, served.cluster.placement.member
+    return [
+        *discovery_registrations(xds.streams),
+        (add_LoadReportingServiceServicer_to_server, LoadServicer(xds.load_reports)),
+        (add_ClientStatusDiscoveryServiceServicer_to_server, CsdsServicer(xds.streams)),
+        (add_ClientServiceServicer_to_server, ClientServicer(Explainer(xds.streams, view, member=member))),
+    ]

@@ -20,7 +20,6 @@ from sira_grpc.errors import ConfigError
 from sira_grpc.identity.callers import CallerVerifier
 from sira_grpc.identity.member import Credentials
 from sira_grpc.rpc import health_servicer
-from sira_grpc.rpc.csds_servicer import CsdsServicer
 from sira_grpc.rpc.doors import Doors
 from sira_grpc.rpc.edge import Edge
 from sira_grpc.rpc.forwarding import Forwarding
@@ -76,7 +75,7 @@ class RpcServer:
 
     Args:
         config: the server, limits and authorization sections are used.
-        servicers: what is served, besides health, reflection, channelz and CSDS.
+        servicers: what is served, besides health, reflection and channelz.
         telemetry: where metrics and traces go.
         clock: time for rates.
         rng: varies the times at which clients are asked to come back.
@@ -228,12 +227,9 @@ class RpcServer:
         await self._server.stop(_FLUSH_SECONDS)
 
     def _own_servicers(self) -> list[Registration]:
-        from envoy.service.status.v3 import csds_pb2_grpc
-
         return [
             (health_pb2_grpc.add_HealthServicer_to_server, self._health),
             (channelz_pb2_grpc.add_ChannelzServicer_to_server, channelz.aio.ChannelzServicer()),
-            (csds_pb2_grpc.add_ClientStatusDiscoveryServiceServicer_to_server, CsdsServicer()),
         ]
 
     def _add(self, servicers: Sequence[Registration]) -> None:

@@ -24,8 +24,9 @@ from sira.registry.v1.resolver_service_pb2_grpc import ResolverServiceStub
 
 from sira_client.access import Access, endpoint_security
 from sira_client.balanced import BalancedChannel, HashKey
-from sira_client.balanced.balancer import Balancer, Caller, hash_key_of_header
-from sira_client.dialing import ENDPOINT, KERNEL, MEMBER, Security, dialer
+from sira_client.balanced.breakers import Breakers
+from sira_client.balanced.build import World, build
+from sira_client.dialing import ENDPOINT, KERNEL, MEMBER, Dial, Security, dialer
 from sira_client.identity import IdentitySource
 from sira_client.link import KernelChannel, Link
 from sira_client.names import DEFAULT_NAMESPACE, derived_id, endpoint_name, service_name
@@ -76,6 +77,7 @@ class Client:
         self._opened: Link | None = None
         self._stack = AsyncExitStack()
         self._owned: set[Owned] = set()
+        self._breakers = Breakers()
         self._id = derived_id(socket.gethostname(), str(os.getpid()), f"{settings.random.getrandbits(32):08x}")
 
     def register(  # noqa: PLR0913 - each is a field of the endpoint, of which a caller names the few it sets
@@ -191,7 +193,7 @@ class Client:
         namespace: str = DEFAULT_NAMESPACE,
         locality: Locality | None = None,
         client_id: str | None = None,
-        hash_key: HashKey = hash_key_of_header,
+        hash_key: HashKey | None = None,
         retry: RetryPolicy | None = None,
         default_timeout: float | None = None,
         credentials: grpc.ChannelCredentials | None = None,
@@ -199,14 +201,15 @@ class Client:
         options: Sequence[tuple[str, Any]] = (),
         interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
     ) -> BalancedChannel:
-        """A channel to a service, balanced as its traffic policy says. It is closed with the client at the latest.
+        """A channel to a service, whose calls go as its traffic policy says. It ends with the client at the latest.
 
         Args:
             service: id or resource name of the service. It need not be there yet.
             namespace: of the service, where `service` is an id.
             locality: where the caller is; None for unknown.
             client_id: who the caller is, for subsetting. None for one of the client's own, new with each process.
-            hash_key: the key of a call, for ring hash. The default takes it from the metadata `sira-hash-key`.
+            hash_key: the key of a call, for ring hash. None for what the policy says: by default, the metadata
+                `sira-hash-key`.
             retry: when a unary call goes again to another endpoint. None for the default: when it was never sent.
             default_timeout: seconds that a unary call may take where its caller does not say; None for no limit.
             credentials: for TLS to the endpoints, as you like it.
@@ -222,13 +225,22 @@ class Client:
         """
         name = service_name(service, namespace)
         link, settings = self._link, self._settings
-        caller = Caller(locality, self._id if client_id is None else client_id, hash_key)
         identity = self._identity_for(credentials, mtls)
         plain = Security(credentials)
-        secured = (lambda: plain) if identity is None else endpoint_security(identity, name)
-        dial = dialer(secured, [*ENDPOINT, *options], interceptors)
-        balancer = Balancer(name, lambda: follow(link, settings, name), caller, dial, settings, identity)
-        channel = BalancedChannel(balancer, retry=retry or RetryPolicy(), default_timeout=default_timeout)
+
+        def dialer_of(service: str) -> Dial:
+            secured = (lambda: plain) if identity is None else endpoint_security(identity, service)
+            return dialer(secured, [*ENDPOINT, *options], interceptors)
+
+        channel = build(
+            name,
+            World(lambda service: follow(link, settings, service), dialer_of, identity, self._breakers, settings),
+            locality=locality,
+            client_id=self._id if client_id is None else client_id,
+            hash_key=hash_key,
+            retry=retry or RetryPolicy(),
+            default_timeout=default_timeout,
+        )
         return self._own(channel)
 
     def bus(self, *, namespace: str = DEFAULT_NAMESPACE) -> Bus:

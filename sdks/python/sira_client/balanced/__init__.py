@@ -1,6 +1,6 @@
 """The balanced channel: calls to a service, spread over its endpoints as its traffic policy says."""
 
-from sira_client.balanced.balancer import HashKey
 from sira_client.balanced.channel import BalancedChannel
+from sira_client.balanced.hash_key import HashKey
 
 __all__ = ["BalancedChannel", "HashKey"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import grpc
 
-from sira_client.balanced.balancer import Balancer
+from sira_client.balanced.clusters import Clusters
+from sira_client.balanced.policy import PolicySelector
 from sira_client.routing import RetryPolicy, RoutedChannel
 
 
@@ -16,14 +17,19 @@ class BalancedChannel(RoutedChannel):
     subclass UnavailableError.
 
     Args:
-        balancer: routes the calls; the channel owns it.
+        clusters: where the calls may go; the channel owns them.
+        selector: says what the policy of the service has in mind for each.
         retry: when a unary call goes again to another endpoint.
         default_timeout: seconds that a unary call may take where its caller does not say; None for no limit.
     """
 
-    def __init__(self, balancer: Balancer, *, retry: RetryPolicy, default_timeout: float | None) -> None:
-        super().__init__(balancer, retry=retry, default_timeout=default_timeout)
-        self._balancer = balancer
+    def __init__(
+        self, clusters: Clusters, selector: PolicySelector, *, retry: RetryPolicy, default_timeout: float | None
+    ) -> None:
+        super().__init__(clusters.main, retry=retry, default_timeout=default_timeout, selector=selector)
+        self._clusters = clusters
+        self._balancer = clusters.main
+        self._selector = selector
         self._closed = False
 
     @property
@@ -35,12 +41,12 @@ class BalancedChannel(RoutedChannel):
         """READY when a call would find an endpoint; TRANSIENT_FAILURE when it would fail; else CONNECTING."""
         if self._closed:
             return grpc.ChannelConnectivity.SHUTDOWN
-        return self._balancer.state
+        return self._selector.state
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
         """See grpc.aio.Channel."""
         while self.get_state() is last_observed_state:
-            await self._balancer.changed()
+            await self._selector.changed()
 
     async def channel_ready(self) -> None:
         """Waits until a call would find an endpoint.
@@ -51,11 +57,12 @@ class BalancedChannel(RoutedChannel):
         while self.get_state() is not grpc.ChannelConnectivity.READY:
             if self._closed:
                 raise grpc.aio.UsageError("Channel is closed.")
-            await self._balancer.changed()
+            await self._selector.changed()
 
     async def close(self, grace: float | None = None) -> None:
         """Takes no more calls, lets those under way finish within the grace in seconds, and cancels the rest."""
         await super().close(grace)
         if not self._closed:
             self._closed = True
-            await self._balancer.close()
+            self._selector.close()
+            await self._clusters.close()

@@ -99,6 +99,12 @@ class Pool:
         self._retiring[task] = subchannel
         task.add_done_callback(self._retiring.pop)
 
+    async def retire(self) -> None:
+        """Lets go of all connections, and waits until the calls that are under way on them have finished."""
+        self.sync(())
+        if self._retiring:
+            await asyncio.wait(list(self._retiring))
+
     async def close(self) -> None:
         """Closes all connections; calls on them are cancelled."""
         left = [*self._retiring.values(), *self._subchannels.values(), *self._successors.values()]

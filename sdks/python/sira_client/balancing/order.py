@@ -12,6 +12,7 @@ from statistics import median_low
 from sira.registry.v1.load_pb2 import EndpointLoad
 from sira.registry.v1.traffic_policy_pb2 import (
     LB_POLICY_LEAST_REQUEST,
+    LB_POLICY_ORCA_WEIGHTED,
     LB_POLICY_RANDOM,
     LB_POLICY_RING_HASH,
     LB_POLICY_WEIGHTED,
@@ -41,7 +42,8 @@ def order(
     Within a tier:
 
     - round robin: begins at `turn`, goes round. While weights differ, by slow start, begins at each in proportion.
-    - weighted and random: at random, the first in proportion to weight, and so on among the rest.
+    - weighted and random: at random, the first in proportion to weight, and so on among the rest. So is ORCA-weighted:
+      what endpoints tell with their answers only their callers know.
     - least request: by (requests in flight + 1) / weight as reported, least first, as Envoy weighs it; then by reported
       utilization; then at random. An endpoint without a report counts as the median of its peers', 0 if none has one.
     - ring hash: by rendezvous hashing of the key (see rendezvous).
@@ -57,7 +59,7 @@ def order(
     if not candidates:
         return []
     match policy.lb_policy:
-        case p if p in {LB_POLICY_WEIGHTED, LB_POLICY_RANDOM}:
+        case p if p in {LB_POLICY_WEIGHTED, LB_POLICY_RANDOM, LB_POLICY_ORCA_WEIGHTED}:
             return _in_tiers(candidates, lambda tier: _weighted(tier, random), random)
         case p if p == LB_POLICY_LEAST_REQUEST:
             return _in_tiers(candidates, lambda tier: _least_request(tier, random, loads), random)

@@ -11,10 +11,12 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from random import Random
+from types import MappingProxyType
 from typing import Protocol
 
 from sira.registry.v1.traffic_policy_pb2 import (
     LB_POLICY_LEAST_REQUEST,
+    LB_POLICY_ORCA_WEIGHTED,
     LB_POLICY_RANDOM,
     LB_POLICY_RING_HASH,
     LB_POLICY_WEIGHTED,
@@ -22,6 +24,7 @@ from sira.registry.v1.traffic_policy_pb2 import (
 )
 
 from sira_client.balancing.candidates import Candidate
+from sira_client.balancing.orca import by_load
 from sira_client.balancing.rendezvous import Rendezvous
 
 
@@ -37,7 +40,12 @@ class Picker(Protocol):
 
 
 def make_picker(
-    candidates: Sequence[Candidate], policy: TrafficPolicy, *, random: Random, in_flight: Mapping[str, int]
+    candidates: Sequence[Candidate],
+    policy: TrafficPolicy,
+    *,
+    random: Random,
+    in_flight: Mapping[str, int],
+    load_weights: Mapping[str, float] = MappingProxyType({}),
 ) -> Picker:
     """Makes the picker of a policy over candidates that are connected.
 
@@ -48,6 +56,7 @@ def make_picker(
         policy: the service's.
         random: where chance comes from.
         in_flight: calls under way by endpoint name, as they are at each pick; read by least request.
+        load_weights: what each endpoint can take by its reports, by endpoint name; read once by ORCA-weighted.
 
     Raises:
         ValueError: there are no candidates.
@@ -62,6 +71,8 @@ def make_picker(
             return LeastRequestPicker(live, random, in_flight)
         case p if p == LB_POLICY_RING_HASH:
             return RingHashPicker(live, random)
+        case p if p == LB_POLICY_ORCA_WEIGHTED:
+            return WeightedRoundRobinPicker(by_load(live, load_weights), random)
         case _:
             weight = live[0].weight
             if all(c.weight == weight for c in live):

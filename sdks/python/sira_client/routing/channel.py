@@ -17,7 +17,7 @@ from sira_client.routing.multicallables import (
     UnaryUnary,
 )
 from sira_client.routing.retry import RetryPolicy
-from sira_client.routing.route import Router
+from sira_client.routing.route import ConfigSelector, Router
 from sira_client.routing.unary_call import Translate
 
 Request = TypeVar("Request")
@@ -34,6 +34,7 @@ class RoutedChannel(grpc.aio.Channel):
         retry: when a unary call goes again.
         default_timeout: seconds that a unary call may take where its caller does not say; None for no limit.
         translate: turns what a unary call failed with into what its caller is to see.
+        selector: what the channel's policy says of each call; None where there is none.
     """
 
     def __init__(
@@ -43,9 +44,10 @@ class RoutedChannel(grpc.aio.Channel):
         retry: RetryPolicy,
         default_timeout: float | None,
         translate: Translate = lambda error: error,
+        selector: ConfigSelector | None = None,
     ) -> None:
         self._active = ActiveCalls()
-        self._calling = Calling(router, retry, default_timeout, translate, self._active)
+        self._calling = Calling(router, retry, default_timeout, translate, self._active, selector)
 
     def unary_unary(
         self,
@@ -87,6 +89,8 @@ class RoutedChannel(grpc.aio.Channel):
             self._calling,
             method,
             lambda channel: channel.stream_unary(method, request_serializer, response_deserializer),
+            lambda channel: channel.stream_unary(method, None, response_deserializer),
+            request_serializer,
         )
 
     def stream_stream(
@@ -101,6 +105,8 @@ class RoutedChannel(grpc.aio.Channel):
             self._calling,
             method,
             lambda channel: channel.stream_stream(method, request_serializer, response_deserializer),
+            lambda channel: channel.stream_stream(method, None, response_deserializer),
+            request_serializer,
         )
 
     async def close(self, grace: float | None = None) -> None:

@@ -11,8 +11,9 @@ from weakref import WeakKeyDictionary, WeakSet
 import grpc
 
 from sira_client.routing.plan import Plan
+from sira_client.routing.replay import Replay, Serialize
 from sira_client.routing.retry import RetryPolicy
-from sira_client.routing.route import CallInfo, Route, Router
+from sira_client.routing.route import CallInfo, ConfigSelector, Route, Router
 from sira_client.routing.stream_calls import RoutedStreamStreamCall, RoutedStreamUnaryCall, RoutedUnaryStreamCall
 from sira_client.routing.unary_call import RoutedUnaryUnaryCall, Translate
 
@@ -78,6 +79,7 @@ class Calling:
         default_timeout: seconds that a unary call may take where the caller does not say; None for no limit.
         translate: turns what a unary call failed with into what its caller is to see.
         active: the calls under way.
+        selector: what the channel's policy says of each; None where there is none.
     """
 
     router: Router
@@ -85,6 +87,7 @@ class Calling:
     default_timeout: float | None
     translate: Translate
     active: ActiveCalls
+    selector: ConfigSelector | None = None
 
 
 class MultiCallable(Generic[Callee]):
@@ -125,7 +128,41 @@ class MultiCallable(Generic[Callee]):
         self._calling.active.admit()
         info = CallInfo(self._method, tuple(metadata or ()), request, bool(wait_for_ready))
         deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
-        return Plan(info, self._calling.router, start, deadline)
+        return Plan(info, self._calling.router, start, deadline, self._calling.selector)
+
+
+class RequestStream(MultiCallable[Callee]):
+    """A method that takes a stream of requests.
+
+    Args:
+        calling: how the channel makes calls.
+        method: full name of the method.
+        on: makes its form on a connection.
+        serialized_on: makes its form for requests that are serialized already.
+        serialize: serializes them; None where they are bytes.
+    """
+
+    def __init__(
+        self,
+        calling: Calling,
+        method: str,
+        on: Callable[[grpc.aio.Channel], Callee],
+        serialized_on: Callable[[grpc.aio.Channel], Callee],
+        serialize: Serialize | None,
+    ) -> None:
+        super().__init__(calling, method, on)
+        self._serialized: MultiCallable[Callee] = MultiCallable(calling, method, serialized_on)
+        self._serialize = serialize
+
+    def replay(self, requests: Any) -> Replay:
+        """What keeps the requests of a call."""
+        return Replay(requests, self._serialize)
+
+    def form_and_requests(self, route: Route, plan: Plan[Any], requests: Any) -> tuple[Callee, Any]:
+        """The method as an attempt calls it on a route, and the requests that it sends."""
+        if plan.replay is None:
+            return self.form(route), requests
+        return self._serialized.form(route), plan.replay.attempt()
 
 
 class UnaryUnary(
@@ -185,7 +222,7 @@ class UnaryStream(
 
 
 class StreamUnary(
-    MultiCallable[StreamUnaryBase[Request, Response]],
+    RequestStream[StreamUnaryBase[Request, Response]],
     StreamUnaryBase[Request, Response],
 ):
     """See grpc.aio.StreamUnaryMultiCallable."""
@@ -202,14 +239,15 @@ class StreamUnary(
         """See grpc.aio.StreamUnaryMultiCallable."""
 
         def start(route: Route, timeout: float | None) -> grpc.aio.StreamUnaryCall[Request, Response]:
-            return self.form(route)(request_iterator, timeout, metadata, credentials, compression=compression)
+            form, requests = self.form_and_requests(route, plan, request_iterator)
+            return form(requests, timeout, metadata, credentials, compression=compression)
 
         plan = self.plan(start, None, timeout, metadata, wait_for_ready)
-        return self._calling.active.add(RoutedStreamUnaryCall(plan))
+        return self._calling.active.add(RoutedStreamUnaryCall(plan, lambda: self.replay(request_iterator)))
 
 
 class StreamStream(
-    MultiCallable[StreamStreamBase[Request, Response]],
+    RequestStream[StreamStreamBase[Request, Response]],
     StreamStreamBase[Request, Response],
 ):
     """See grpc.aio.StreamStreamMultiCallable."""
@@ -226,7 +264,8 @@ class StreamStream(
         """See grpc.aio.StreamStreamMultiCallable."""
 
         def start(route: Route, timeout: float | None) -> grpc.aio.StreamStreamCall[Request, Response]:
-            return self.form(route)(request_iterator, timeout, metadata, credentials, compression=compression)
+            form, requests = self.form_and_requests(route, plan, request_iterator)
+            return form(requests, timeout, metadata, credentials, compression=compression)
 
         plan = self.plan(start, None, timeout, metadata, wait_for_ready)
-        return self._calling.active.add(RoutedStreamStreamCall(plan))
+        return self._calling.active.add(RoutedStreamStreamCall(plan, lambda: self.replay(request_iterator)))

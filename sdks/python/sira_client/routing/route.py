@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 import grpc
 
+from sira_client.routing.call_config import CallConfig
+
 Metadata = tuple[tuple[str, str | bytes], ...]
 
 
@@ -55,4 +57,21 @@ class Router(Protocol):
 
         Raises:
             grpc.aio.AioRpcError: there is none, and none in sight.
+        """
+
+
+class ConfigSelector(Protocol):
+    """Says what a channel's policy has in mind for each call."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether it has nothing in mind for any call: then it is not asked."""
+
+    async def config(self, info: CallInfo) -> CallConfig | None:
+        """What becomes of a call; None if it just goes to the channel's router.
+
+        It is cancelled at the deadline of the call.
+
+        Raises:
+            grpc.aio.AioRpcError: the call fails.
         """

@@ -1,14 +1,20 @@
-"""Streaming calls that first find a route and then are what gRPC makes of them: a stream that breaks is not resumed."""
+"""Streaming calls that first find a route and then are what gRPC makes of them: a stream that breaks is not resumed.
+
+Where the channel's policy has them tried again, that ends as soon as an answer has begun.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 import grpc
 
+from sira_client.routing.opening import Opening
 from sira_client.routing.plan import Plan
+from sira_client.routing.replay import Replay
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -16,12 +22,21 @@ C = TypeVar("C", bound=grpc.aio.Call)
 
 
 class RoutedCall(Generic[C]):
-    """What all streaming calls have in common."""
+    """What all streaming calls have in common.
 
-    def __init__(self, plan: Plan[C]) -> None:
+    Args:
+        plan: the call.
+        requests: makes what keeps its requests, where they are a stream and may have to be sent again.
+    """
+
+    _streams = True
+    """Whether there may be several answers."""
+
+    def __init__(self, plan: Plan[C], requests: Callable[[], Replay] | None = None) -> None:
         self._plan = plan
-        self._opening: asyncio.Task[C] = asyncio.get_running_loop().create_task(_open(plan))
-        self._opening.add_done_callback(_retrieve)
+        self._way = Opening(plan, requests, streams=self._streams)
+        self._opening: asyncio.Task[C] = asyncio.get_running_loop().create_task(self._way.run())
+        self._opening.add_done_callback(self._found)
 
     def cancel(self) -> bool:
         """See grpc.aio.Call."""
@@ -55,11 +70,16 @@ class RoutedCall(Generic[C]):
         self._opening.add_done_callback(opened)
 
     async def initial_metadata(self) -> grpc.aio.Metadata:
-        """See grpc.aio.Call."""
+        """See grpc.aio.Call. While the call may go again, metadata that is empty is as good as none."""
+        attempt = await self._way.on_its_way()
+        if attempt is not None:
+            metadata = await attempt.initial_metadata()
+            if not metadata and not attempt.done():
+                return metadata
         call = await self._outcome()
         if isinstance(call, grpc.aio.AioRpcError):
             return call.initial_metadata() or grpc.aio.Metadata()
-        return await call.initial_metadata()
+        return self._plan.answered(await call.initial_metadata())
 
     async def trailing_metadata(self) -> grpc.aio.Metadata:
         """See grpc.aio.Call."""
@@ -80,11 +100,43 @@ class RoutedCall(Generic[C]):
 
     async def wait_for_connection(self) -> None:
         """See grpc.aio.Call."""
-        await (await self._call()).wait_for_connection()
+        attempt = await self._way.on_its_way()
+        if attempt is not None:
+            with suppress(grpc.aio.AioRpcError):  # another one follows, or the call tells of it
+                return await attempt.wait_for_connection()
+        return await (await self._call()).wait_for_connection()
+
+    async def _read(self) -> Any:
+        call: Any = await self._call()
+        return await (self._way.answers or call).read()
+
+    async def _answers(self) -> AsyncIterator[Any]:
+        call: Any = await self._call()
+        async for response in self._way.answers or call:
+            yield response
+
+    async def _write(self, request: Any) -> None:
+        await (await self._sink()).write(request)
+
+    async def _done_writing(self) -> None:
+        await (await self._sink()).done_writing()
+
+    async def _sink(self) -> Any:
+        """What requests are written to."""
+        await self._way.on_its_way()
+        if self._way.replay is None or (self._opening.done() and self._opened() is None):
+            return await self._call()
+        return self._way.replay
 
     async def _call(self) -> C:
         """The call on its route, once it has one. Giving up waiting gives up nothing else."""
         return await asyncio.shield(self._opening)
+
+    def _found(self, opening: asyncio.Task[C]) -> None:
+        """Looks at how the search ended, so that asyncio does not complain of one that nobody waited for."""
+        self._way.close()
+        if not opening.cancelled():
+            opening.exception()
 
     async def _outcome(self) -> C | grpc.aio.AioRpcError:
         """The call on its route, or what the search for one failed with."""
@@ -113,18 +165,20 @@ class RoutedUnaryStreamCall(
 
     async def __aiter__(self) -> AsyncIterator[Response]:
         """See grpc.aio.UnaryStreamCall."""
-        async for response in await self._call():
+        async for response in self._answers():
             yield response
 
     async def read(self) -> Any:
         """See grpc.aio.UnaryStreamCall."""
-        return await (await self._call()).read()
+        return await self._read()
 
 
 class RoutedStreamUnaryCall(
     RoutedCall[grpc.aio.StreamUnaryCall[Request, Response]], grpc.aio.StreamUnaryCall[Request, Response]
 ):
     """Used like any grpc.aio.StreamUnaryCall."""
+
+    _streams = False
 
     def __await__(self) -> Generator[Any, None, Response]:
         """Waits for the response. Cancelling the waiter cancels the call."""
@@ -135,11 +189,11 @@ class RoutedStreamUnaryCall(
 
     async def write(self, request: Request) -> None:
         """See grpc.aio.StreamUnaryCall."""
-        await (await self._call()).write(request)
+        await self._write(request)
 
     async def done_writing(self) -> None:
         """See grpc.aio.StreamUnaryCall."""
-        await (await self._call()).done_writing()
+        await self._done_writing()
 
 
 class RoutedStreamStreamCall(
@@ -149,29 +203,17 @@ class RoutedStreamStreamCall(
 
     async def __aiter__(self) -> AsyncIterator[Response]:
         """See grpc.aio.StreamStreamCall."""
-        async for response in await self._call():
+        async for response in self._answers():
             yield response
 
     async def read(self) -> Any:
         """See grpc.aio.StreamStreamCall."""
-        return await (await self._call()).read()
+        return await self._read()
 
     async def write(self, request: Request) -> None:
         """See grpc.aio.StreamStreamCall."""
-        await (await self._call()).write(request)
+        await self._write(request)
 
     async def done_writing(self) -> None:
         """See grpc.aio.StreamStreamCall."""
-        await (await self._call()).done_writing()
-
-
-async def _open(plan: Plan[C]) -> C:
-    route = await plan.find_route(())
-    assert route is not None, "a router answers None only to a call that has tried"
-    return plan.launch(route)
-
-
-def _retrieve(task: asyncio.Task[Any]) -> None:
-    """Looks at how the search ended, so that asyncio does not complain of one that nobody waited for."""
-    if not task.cancelled():
-        task.exception()
+        await self._done_writing()

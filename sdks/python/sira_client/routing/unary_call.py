@@ -1,75 +1,20 @@
-"""A unary call that goes again by another route while that may help and does no harm."""
+"""A call of one request and one answer, which goes again by another route while that may help and does no harm."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import grpc
 
+from sira_client.routing.attempts import Attempts
 from sira_client.routing.plan import Plan
-from sira_client.routing.retry import RetryPolicy, never_sent
-from sira_client.routing.route import Route
+from sira_client.routing.retry import RetryPolicy
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 Translate = Callable[[grpc.aio.AioRpcError], grpc.aio.AioRpcError]
-
-
-class Attempts(Generic[Request, Response]):
-    """The attempts of one call, one after the other."""
-
-    def __init__(
-        self, plan: Plan[grpc.aio.UnaryUnaryCall[Request, Response]], retry: RetryPolicy, translate: Translate
-    ) -> None:
-        self._plan = plan
-        self._retry = retry
-        self._translate = translate
-        self.current: grpc.aio.UnaryUnaryCall[Request, Response] | None = None
-
-    async def run(self) -> Response:
-        """Makes the call.
-
-        Raises:
-            grpc.aio.AioRpcError: it failed for good, as translated.
-        """
-        try:
-            return await self._run()
-        except grpc.aio.AioRpcError as error:
-            translated = self._translate(error)
-            if translated is error:
-                raise
-            raise translated from error
-
-    async def _run(self) -> Response:
-        tried: list[Route] = []
-        sent = 0
-        last: grpc.aio.AioRpcError | None = None
-        while True:
-            route = await self._plan.find_route(tried)
-            if route is None:
-                assert last is not None, "a router answers None only to a call that has tried"
-                raise last
-            self.current = self._plan.launch(route)
-            try:
-                return await self.current
-            except grpc.aio.AioRpcError as error:
-                last = error
-            if last.code() is not grpc.StatusCode.UNAVAILABLE:
-                raise last
-            pause = self._retry.pause(last)
-            if pause is not None:
-                if not await self._plan.rest(pause):
-                    raise last
-                tried.clear()
-                continue
-            route.failed()
-            tried.append(route)
-            if not never_sent(last):
-                sent += 1
-                if sent >= self._retry.max_attempts or not self._retry.may_replay(self._plan.info.method):
-                    raise last
 
 
 class RoutedUnaryUnaryCall(grpc.aio.UnaryUnaryCall[Request, Response]):
@@ -79,13 +24,26 @@ class RoutedUnaryUnaryCall(grpc.aio.UnaryUnaryCall[Request, Response]):
         self, plan: Plan[grpc.aio.UnaryUnaryCall[Request, Response]], retry: RetryPolicy, translate: Translate
     ) -> None:
         self._plan = plan
-        self._attempts = Attempts(plan, retry, translate)
-        self._task: asyncio.Task[Response] = asyncio.get_running_loop().create_task(self._attempts.run())
+        self._translate = translate
+        self._attempts: Attempts[grpc.aio.UnaryUnaryCall[Request, Response], Response] = Attempts(plan, retry, _answer)
+        self._task: asyncio.Task[Response] = asyncio.get_running_loop().create_task(self._run())
         self._task.add_done_callback(_retrieve)
 
     def __await__(self) -> Generator[Any, None, Response]:
         """Waits for the response. Cancelling the waiter cancels the call."""
         return self._task.__await__()
+
+    async def _run(self) -> Response:
+        try:
+            await self._plan.configure()
+            return await self._attempts.run()
+        except grpc.aio.AioRpcError as error:
+            translated = self._translate(error)
+            if translated is error:
+                raise
+            raise translated from error
+        finally:
+            self._plan.release()
 
     def cancel(self) -> bool:
         """See grpc.aio.Call."""
@@ -112,7 +70,7 @@ class RoutedUnaryUnaryCall(grpc.aio.UnaryUnaryCall[Request, Response]):
         error = await self._error()
         if error is not None:
             return error.initial_metadata() or grpc.aio.Metadata()
-        return await self._settled().initial_metadata()
+        return self._plan.answered(await self._settled().initial_metadata())
 
     async def trailing_metadata(self) -> grpc.aio.Metadata:
         """See grpc.aio.Call."""
@@ -156,6 +114,10 @@ class RoutedUnaryUnaryCall(grpc.aio.UnaryUnaryCall[Request, Response]):
     def _settled(self) -> grpc.aio.UnaryUnaryCall[Request, Response]:
         assert self._attempts.current is not None, "a call that has succeeded had an attempt"
         return self._attempts.current
+
+
+async def _answer(call: grpc.aio.UnaryUnaryCall[Request, Response]) -> Response:
+    return await call
 
 
 def _retrieve(task: asyncio.Task[Any]) -> None:

@@ -188,9 +188,9 @@ class ClientResource(_message.Message):
     rejection: _builtins.str
     """Why the client rejected it, in its words."""
     sent_json: _builtins.str
-    """What was sent last, as JSON. Empty: nothing, or it is not kept any more."""
+    """What was sent last, as JSON. Empty: nothing, it is not kept any more, or the answer would be too large."""
     current_json: _builtins.str
-    """What it would get now, as JSON. Empty: there is none."""
+    """What it would get now, as JSON. Empty: there is none, or the answer would be too large."""
     def __init__(
         self,
         *,

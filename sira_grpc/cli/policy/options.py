@@ -27,6 +27,14 @@ class LbPolicyName(StrEnum):
     LEAST_REQUEST = "least-request"
     RING_HASH = "ring-hash"
     RANDOM = "random"
+    ORCA_WEIGHTED = "orca-weighted"
+
+
+class TlsName(StrEnum):
+    """What `--tls` takes."""
+
+    MUTUAL = "mutual"
+    OFF = "off"
 
 
 LbPolicyOption = Annotated[
@@ -53,21 +61,37 @@ SlowStartWindow = Annotated[
 SubsetSize = Annotated[
     int | None, typer.Option("--subset-size", help="Endpoints that one client uses; 0: all.", rich_help_panel=PANEL)
 ]
+CallTimeout = Annotated[
+    str | None,
+    typer.Option(
+        "--call-timeout",
+        metavar="DURATION",
+        help="How long a call may take, such as 2s; or `off`.",
+        rich_help_panel=PANEL,
+    ),
+]
+Tls = Annotated[
+    TlsName | None,
+    typer.Option("--tls", help="`mutual`: callers and the service show their identities.", rich_help_panel=PANEL),
+]
 
 
 def fill(
     policy: TrafficPolicy,
-    lb_policy: LbPolicyName | None,
-    failover: str | None,
-    slow_start: str | None,
-    subset_size: int | None,
+    *,
+    lb_policy: LbPolicyName | None = None,
+    failover: str | None = None,
+    slow_start: str | None = None,
+    subset_size: int | None = None,
+    call_timeout: str | None = None,
+    tls: TlsName | None = None,
 ) -> Sequence[str]:
     """Writes what was given into a policy and returns the paths of a service's update mask for it.
 
     Raises:
         Failure: a share or a duration cannot be read.
     """
-    from sira.registry.v1.traffic_policy_pb2 import LbPolicy
+    from sira.registry.v1.traffic_policy_pb2 import LbPolicy, TlsMode
 
     paths = []
     if lb_policy is not None:
@@ -85,22 +109,14 @@ def fill(
     if subset_size is not None:
         policy.subset_size = subset_size
         paths.append("subset_size")
+    if call_timeout is not None:
+        if call_timeout != OFF:
+            policy.timeout.FromTimedelta(durations.parse(call_timeout, "--call-timeout"))
+        paths.append("timeout")
+    if tls is not None:
+        policy.tls = TlsMode.TLS_MODE_MUTUAL if tls is TlsName.MUTUAL else TlsMode.TLS_MODE_UNSPECIFIED
+        paths.append("tls")
     return [f"traffic_policy.{path}" for path in paths]
-
-
-def describe(policy: TrafficPolicy) -> str:
-    """A policy in one line: how calls are spread, then what else there is."""
-    from sira.registry.v1.traffic_policy_pb2 import LbPolicy
-
-    name = LbPolicy.Name(policy.lb_policy).removeprefix("LB_POLICY_").lower().replace("_", "-")
-    parts = ["round-robin" if name == "unspecified" else name]
-    if policy.HasField("locality_failover"):
-        parts.append(f"failover under {policy.locality_failover.threshold or 0.7:g}")
-    if policy.HasField("slow_start"):
-        parts.append(f"slow start {durations.brief(policy.slow_start.window.ToTimedelta())}")
-    if policy.subset_size:
-        parts.append(f"subsets of {policy.subset_size}")
-    return ", ".join(parts)
 
 
 def _share(text: str) -> float:

@@ -1,0 +1,163 @@
+"""Ages: at which generation each thing that resources are made of last changed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Iterable
+
+from sira_grpc.registry.view import RegistryView
+from sira_grpc.xds import forms
+from sira_grpc.xds.names import EGRESS, TRUST, Target
+from sira_grpc.xds.node import Node
+from sira_grpc.xds.references import References
+from sira_grpc.xds.source import Change
+from sira_grpc.xds.subjects import Scope, Subject
+from sira_grpc.xds.type_urls import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET
+from sira_grpc.xds.variants import looks_at
+
+FIRST = 1
+"""The generation of what was there from the beginning."""
+
+
+class Ages:
+    """Generations, by service: of the service with its policy, and of its endpoints.
+
+    Args:
+        view: the registry, which may still be empty: it is read when something is asked for, or changes, first.
+
+    Attributes:
+        generation: the present one.
+        membership: of the set of services, and of the subsets that policies refer to.
+        trust: of the roots.
+        references: what policies refer to.
+    """
+
+    def __init__(self, view: RegistryView) -> None:
+        self._view = view
+        self.generation = FIRST
+        self.trust = FIRST
+        self._membership = FIRST
+        self._policies = FIRST  # of any service
+        self._revisions: dict[str, int] | None = None  # of services, as they are known here
+        self._services: dict[str, int] = {}
+        self._endpoints: dict[str, int] = {}
+        self._begun: dict[str, int] = {}
+        self._alike: dict[str, Hashable] = {}
+        self._references = References()
+
+    @property
+    def membership(self) -> int:
+        """See the attributes."""
+        self._known()
+        return self._membership
+
+    @property
+    def references(self) -> References:
+        """See the attributes."""
+        self._known()
+        return self._references
+
+    def _known(self) -> dict[str, int]:
+        if self._revisions is None:
+            self._revisions = {name: entry.revision for name, entry in self._view.services.items()}
+            self._alike = {name: looks_at(entry.message.traffic_policy) for name, entry in self._view.services.items()}
+            self._references.load(self._view, FIRST)
+        return self._revisions
+
+    def of(self, type_url: str, about: Subject, node: Node) -> int:
+        """Returns the generation of a resource for a client; 0 if there is none, for nothing refers to it."""
+        self._known()
+        if about.scope is Scope.TRUST:
+            return self.trust
+        if about.scope is Scope.MESH:
+            return max(self._policies, self._membership)
+        if about.target is None:
+            return self._services.get(node.service) or self._from_the_beginning(node.service)
+        service = about.target.service
+        ages = self._endpoints if type_url == ENDPOINTS else self._services
+        age = ages.get(service) or self._from_the_beginning(service)
+        if about.target.whole:
+            return age
+        since = self._references.since(about.target)
+        return max(age, since) if since else 0
+
+    def begun(self, about: Subject) -> int:
+        """Returns the generation before which nothing that was made for a client says what it has now.
+
+        Until then the target was not there, or resources depended on something else of the client: what was made for
+        it earlier may look the same, but the client was told something else since.
+        """
+        if about.target is None:
+            return FIRST
+        return max(self._begun.get(about.target.service, FIRST), self._references.since(about.target))
+
+    def _from_the_beginning(self, service: str) -> int:
+        """Returns the age of a service that has not changed; of one that is not there, when it may have gone."""
+        return FIRST if service in self._view.services else self._membership
+
+    def services_changed(self, services: Collection[str]) -> Change:
+        """Notes that something has changed of services, or that they are gone."""
+        self._known()
+        self.generation += 1
+        written: set[str] = set()
+        subsets: set[Target] = set()
+        for name in services:
+            self._endpoints[name] = self.generation
+            self._written(name, written, subsets)
+        if written:
+            self._policies = self.generation
+        for name in written:
+            self._services[name] = self._endpoints[name] = self.generation
+        for name in services:
+            if name not in self._view.services:
+                self._forget(name)
+        touched = frozenset({*services, *written})
+        changed = {ENDPOINTS: forms.of_targets(self._targets(touched) | subsets, ENDPOINTS)}
+        if written:
+            changed[CLUSTER] = forms.of_targets(self._targets(written) | subsets, CLUSTER)
+            changed[LISTENER] = forms.of_services(written, LISTENER)
+            changed[ROUTES] = forms.of_services(written, ROUTES) | forms.of(EGRESS, ROUTES)
+        return Change(self.generation, touched, changed)
+
+    def _forget(self, name: str) -> None:
+        for ages in (self._known(), self._services, self._endpoints, self._begun):
+            ages.pop(name, None)
+        self._alike.pop(name, None)
+
+    def _written(self, name: str, written: set[str], subsets: set[Target]) -> None:
+        """Adds a service to those written if it was, and to the subsets those that are there no more, or now."""
+        known = self._known()
+        entry = self._view.services.get(name)
+        before, after = known.get(name, 0), entry.revision if entry is not None else 0
+        if before == after:
+            return
+        known[name] = after
+        written.add(name)
+        policy = entry.message.traffic_policy if entry is not None else None
+        seen = looks_at(policy) if policy is not None else None
+        if not before or seen != self._alike.get(name, seen):
+            self._begun[name] = self.generation
+        self._alike[name] = seen
+        referred = self._references.update(name, policy, self.generation)
+        subsets.update(referred)
+        if referred or not before or not after:
+            self._membership = self.generation
+
+    def _targets(self, services: Iterable[str]) -> set[Target]:
+        """Returns services, each as a whole and by the subsets that are referred to."""
+        found = {Target(service) for service in services}
+        for service in services:
+            found.update(self._references.subsets(service))
+        return found
+
+    def endpoints_changed(self, services: frozenset[str]) -> Change:
+        """Notes that what clients should be told of the endpoints of services has changed."""
+        self.generation += 1
+        for name in services:
+            self._endpoints[name] = self.generation
+        return Change(self.generation, services, {ENDPOINTS: forms.of_targets(self._targets(services), ENDPOINTS)})
+
+    def trust_changed(self) -> Change:
+        """Notes that the roots have changed."""
+        self.generation += 1
+        self.trust = self.generation
+        return Change(self.generation, frozenset(), {SECRET: forms.of(TRUST, SECRET)})

@@ -1,0 +1,26 @@
+"""Faults: the delays and failures that callers of a service inject into their own calls. Source: gRFC A33."""
+
+from __future__ import annotations
+
+from envoy.extensions.filters.common.fault.v3.fault_pb2 import FaultDelay
+from envoy.extensions.filters.http.fault.v3.fault_pb2 import FaultAbort, HTTPFault
+from envoy.type.v3.percent_pb2 import FractionalPercent
+from sira.registry.v1.fault_injection_pb2 import FaultInjection
+
+
+def http_fault(fault: FaultInjection) -> HTTPFault:
+    """Returns the configuration of the fault filter."""
+    told = HTTPFault()
+    if fault.HasField("delay"):
+        share = percentage(fault.delay.percent)
+        told.delay.CopyFrom(FaultDelay(fixed_delay=fault.delay.delay, percentage=share))
+    if fault.HasField("abort"):
+        share = percentage(fault.abort.percent)
+        told.abort.CopyFrom(FaultAbort(grpc_status=fault.abort.code, percentage=share))
+    return told
+
+
+def percentage(percent: float) -> FractionalPercent:
+    """Returns a share of 0 to 100 percent, in parts of a million; a share above zero never becomes none."""
+    numerator = min(1_000_000, max(1 if percent > 0 else 0, round(percent * 10_000)))
+    return FractionalPercent(numerator=numerator, denominator=FractionalPercent.DenominatorType.MILLION)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import signal
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -166,8 +167,11 @@ class Fleet:
 
     async def _start_sidecar(self, envoy: Path, place: Place) -> str:
         """Starts an Envoy beside the caller, and returns where it takes calls."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
         who = ["--service", "caller", "--identity", str(self.identity("caller")), "--addr", self.address]
-        where = ["--region", place.region, "--zone", place.zone, "--egress", "0", "--envoy", str(envoy)]
+        where = ["--region", place.region, "--zone", place.zone, "--egress", str(port), "--envoy", str(envoy)]
         self.sidecar = await self._processes.python("sidecar", "-m", "sira_grpc", "sidecar", *who, *where, "-o", "json")
         ready = json.loads(await self.sidecar.first_line(within=READY_SECONDS))
         return str(ready["egress"])

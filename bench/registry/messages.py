@@ -57,6 +57,13 @@ def set_weight(service_name: str, number: int, weight: int) -> bytes:
     return request.SerializeToString()
 
 
+def set_port(service_name: str, number: int, port: int) -> bytes:
+    """Returns an UpdateEndpointRequest that changes a port."""
+    request = registry.UpdateEndpointRequest(endpoint=Endpoint(name=endpoint(service_name, number).name, port=port))
+    request.update_mask.paths.append("port")
+    return request.SerializeToString()
+
+
 def delete_service(service_name: str) -> bytes:
     """Returns a DeleteServiceRequest with force."""
     return registry.DeleteServiceRequest(name=service(service_name), force=True).SerializeToString()

@@ -10,12 +10,13 @@ from pathlib import Path
 import uvloop
 
 from bench.figures import Report
-from bench.xds import pushes
+from bench.xds import memory, pushes
 
 Part = Callable[[Report, Path], Awaitable[None]]
 
 PARTS: dict[str, Part] = {
     "pushes": pushes.run,
+    "memory": memory.run,
 }
 
 

@@ -82,7 +82,7 @@ class _Contest:
         self._bare = bare
         self._peer = peer
         self._service = service
-        self._weight = 100
+        self._port = 8080
 
     async def ours(self, count: int) -> tuple[list[float], float]:
         """The kernel's."""
@@ -90,8 +90,8 @@ class _Contest:
             update = control.unary_unary(messages.REGISTRY + "UpdateEndpoint")
 
             async def push(number: int) -> None:
-                self._weight = self._weight % 9_000 + 1
-                await update(messages.set_weight(self._service, 0, self._weight))
+                self._port = 16_161 - self._port
+                await update(messages.set_port(self._service, 0, self._port))
 
             return await _times(self._kernel, count, self._service, push, ROUNDS)
 

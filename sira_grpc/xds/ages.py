@@ -41,6 +41,7 @@ class Ages:
         self._services: dict[str, int] = {}
         self._endpoints: dict[str, int] = {}
         self._begun: dict[str, int] = {}
+        self._moved: dict[str, int] = {}
         self._alike: dict[str, Hashable] = {}
         self._references = References()
 
@@ -80,15 +81,17 @@ class Ages:
         since = self._references.since(about.target)
         return max(age, since) if since else 0
 
-    def begun(self, about: Subject) -> int:
+    def begun(self, type_url: str, about: Subject, node: Node) -> int:
         """Returns the generation before which nothing that was made for a client says what it has now.
 
-        Until then the target was not there, or resources depended on something else of the client: what was made for
-        it earlier may look the same, but the client was told something else since.
+        Until then the target was not there, or resources depended on something else of the client, or weights were
+        others: what was made earlier may look the same, but the client was told something else since.
         """
         if about.target is None:
             return FIRST
-        return max(self._begun.get(about.target.service, FIRST), self._references.since(about.target))
+        service = about.target.service
+        moved = self._moved.get(service, FIRST) if type_url == ENDPOINTS and not node.envoy else FIRST
+        return max(self._begun.get(service, FIRST), self._references.since(about.target), moved)
 
     def _from_the_beginning(self, service: str) -> int:
         """Returns the age of a service that has not changed; of one that is not there, when it may have gone."""
@@ -119,7 +122,7 @@ class Ages:
         return Change(self.generation, touched, changed)
 
     def _forget(self, name: str) -> None:
-        for ages in (self._known(), self._services, self._endpoints, self._begun):
+        for ages in (self._known(), self._services, self._endpoints, self._begun, self._moved):
             ages.pop(name, None)
         self._alike.pop(name, None)
 
@@ -149,11 +152,11 @@ class Ages:
             found.update(self._references.subsets(service))
         return found
 
-    def endpoints_changed(self, services: frozenset[str]) -> Change:
-        """Notes that what clients should be told of the endpoints of services has changed."""
+    def weights_moved(self, services: frozenset[str]) -> Change:
+        """Notes that the weights of endpoints of services have moved, for clients that know no slow start."""
         self.generation += 1
         for name in services:
-            self._endpoints[name] = self.generation
+            self._endpoints[name] = self._moved[name] = self.generation
         return Change(self.generation, services, {ENDPOINTS: forms.of_targets(self._targets(services), ENDPOINTS)})
 
     def trust_changed(self) -> Change:

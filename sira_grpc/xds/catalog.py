@@ -111,7 +111,8 @@ class Catalog:
         if body is None:
             self._resources.drop(key)
             return None
-        if entry is not None and entry.resource.body == body and entry.resource.generation >= self._ages.begun(about):
+        begun = self._ages.begun(type_url, about, node)
+        if entry is not None and entry.resource.body == body and entry.resource.generation >= begun:
             entry.stamp = stamp
             return entry.resource
         before = entry.resource if entry is not None else None
@@ -172,7 +173,7 @@ class Catalog:
         """Tells of the weights that have moved, in slow start, as time has passed."""
         moved = self._ramps.take(self._world.clock.time_ns(), self._world.view)
         if moved:
-            self._tell(self._ages.endpoints_changed(moved))
+            self._tell(self._ages.weights_moved(moved))
 
     async def run(self) -> None:
         """Ticks when it is time to, for as long as it is let run."""

@@ -12,7 +12,7 @@ from sira_grpc.clock import Clock
 from sira_grpc.config import XdsConfig
 from sira_grpc.registry.load import LoadTable
 from sira_grpc.registry.view import RegistryView
-from sira_grpc.xds import capabilities
+from sira_grpc.xds import capabilities, tls
 from sira_grpc.xds.builders import BUILDERS
 from sira_grpc.xds.catalog import Catalog
 from sira_grpc.xds.load_reports import LoadReports
@@ -73,7 +73,9 @@ class ControlPlane:
 
         Raises:
             PolicyNotSupported: one would reject it.
+            InvalidField: it asks for mutual TLS, and there are no identities here.
         """
+        tls.check(service, self.world.trust_domain)
         capabilities.check(service, self.streams.kinds())
 
     def trust_changed(self, revision: int) -> None:

@@ -21,10 +21,8 @@ def covered(world: World, references: References, type_url: str, node: Node) -> 
             return _clusters(world, references, node) | _inbound(node)
         case t if t == ENDPOINTS:
             return _clusters(world, references, node)
-        case t if t == LISTENER:
+        case t if t in (LISTENER, ROUTES):
             return (_inbound(node) | _egress(node)) if node.envoy else _services(world, node)
-        case t if t == ROUTES:
-            return _egress(node) if node.envoy else _services(world, node)
         case _:
             return frozenset()
 

@@ -13,11 +13,12 @@ from sira_grpc.xds.type_urls import CLUSTER, ENDPOINTS, FULL_STATE
 class DeltaSubscription(Subscription):
     """A type on a delta stream."""
 
-    __slots__ = ("_known",)
+    __slots__ = ("_known", "_left")
 
     def __init__(self, reader: Reader, type_url: str) -> None:
         super().__init__(reader, type_url)
         self._known: dict[str, str] = {}  # versions that the client came with, until the first response
+        self._left = EMPTY  # names that it has left, with a wildcard, of which there is nothing
 
     def receive(self, request: Any) -> None:
         """See Subscription."""
@@ -31,7 +32,7 @@ class DeltaSubscription(Subscription):
         names = self.names.difference(removed).union(added) - {WILDCARD}
         wildcard = WILDCARD in added or (self.wildcard and WILDCARD not in removed)
         if not self.started:
-            wildcard = wildcard or (not added and self.type_url in FULL_STATE)
+            wildcard = wildcard or (not added and not removed and self.type_url in FULL_STATE)
         self._check(names, "resource_names_subscribe")
         self._check(removed, "resource_names_unsubscribe")
         if not self.started:
@@ -42,18 +43,29 @@ class DeltaSubscription(Subscription):
             self.answer = self._resized = True
         elif WILDCARD in added:
             self.again |= self.covered
+        left = (removed & self.names) - names
         self.names, self.wildcard = self.reader.name_sets.of(names), wildcard
         asked = added - {WILDCARD}
         self.rejections.forget(asked)
-        # Whoever leaves a name that the wildcard covers is told of it as it is.
-        self.fresh |= asked | (removed & self.covered if wildcard else EMPTY)
+        self.fresh |= asked
+        if wildcard:
+            # Whoever leaves a name, but goes on to take all there is, is told of it as it is.
+            covered = self._reach()
+            self.fresh |= removed & covered
+            self._left |= left - covered
         self._trim()
+
+    @property
+    def due(self) -> bool:
+        """See Subscription."""
+        return super().due or bool(self._left)
 
     def compose(self, nonce: str, told: int, now: float) -> Response | None:
         """See Subscription."""
         uncovered = self._resize()
         due, gone = self._look()
-        removed = self._removed(uncovered.union(gone), now)
+        removed = self._removed(uncovered.union(gone), now).union(self._left - self.all_names)
+        self._left = EMPTY
         if self._known:
             due = [resource for resource in due if self._known.get(resource.name) != resource.version]
             if self.wildcard:

@@ -1,4 +1,4 @@
-"""Listeners, of every kind of client: by name, and which there are."""
+"""Listeners, of every kind of client, by name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sira_grpc.xds.api_listeners import api_listener
 from sira_grpc.xds.names import SERVER
 from sira_grpc.xds.node import Node
 from sira_grpc.xds.server_listeners import server_listener
-from sira_grpc.xds.sidecar_listeners import sidecar_listener, sidecar_names
+from sira_grpc.xds.sidecar_listeners import sidecar_listener
 from sira_grpc.xds.world import World
 
 
@@ -19,8 +19,3 @@ def build(world: World, name: str, node: Node) -> Listener | None:
     if name.startswith(SERVER):
         return server_listener(world, name, node)
     return api_listener(world, name, node)
-
-
-def names(world: World, node: Node) -> frozenset[str]:
-    """Returns the names of the listeners of a sidecar; clients of gRPC ask for each of theirs."""
-    return sidecar_names(world, node) if node.envoy else frozenset()

@@ -60,7 +60,7 @@ class LoadReports:
         self._sums: Counter[str] = Counter()
         self._clients = 0
         self._addresses: dict[int, dict[Address, str]] = {}  # by the generation of the service
-        self._alone: dict[str, dict[Place, Address]] = {}  # by the version of the assignment
+        self._alone: dict[str, dict[Place, Address | None]] = {}  # by the version of the assignment
 
     @property
     def clients(self) -> int:
@@ -157,11 +157,17 @@ class LoadReports:
             _keep(self._addresses, service.generation, found)
         return found
 
-    def _alone_in(self, node: Node, cluster: str) -> dict[Place, Address]:
-        """The localities of a cluster, as the client was told, that have one endpoint: what they report is its own."""
+    def _alone_in(self, node: Node, cluster: str) -> dict[Place, Address | None]:
+        """The localities of a cluster, as the client was told, with their endpoints: None where there are several.
+
+        Also those that are gone since: calls to who drains are still under way.
+        """
         resource = self._source.get(ENDPOINTS, cluster, node)
         if resource is None:
             return {}
+        return {**(self._alone_of(resource.before) if resource.before else {}), **self._alone_of(resource)}
+
+    def _alone_of(self, resource: Resource) -> dict[Place, Address | None]:
         found = self._alone.get(resource.version)
         if found is None:
             found = dict(_alone(resource))
@@ -176,10 +182,10 @@ def _keep(kept: dict[K, V], key: K, value: V) -> None:
     kept[key] = value
 
 
-def _alone(resource: Resource) -> Iterator[tuple[Place, Address]]:
+def _alone(resource: Resource) -> Iterator[tuple[Place, Address | None]]:
     assignment = endpoint_pb2.ClusterLoadAssignment.FromString(resource.body)
     for locality in assignment.endpoints:
-        if len(locality.lb_endpoints) == 1:
-            place = locality.locality
-            socket = locality.lb_endpoints[0].endpoint.address.socket_address
-            yield (place.region, place.zone, place.sub_zone), (socket.address, socket.port_value)
+        place = locality.locality
+        socket = locality.lb_endpoints[0].endpoint.address.socket_address if len(locality.lb_endpoints) == 1 else None
+        address = (socket.address, socket.port_value) if socket is not None else None
+        yield (place.region, place.zone, place.sub_zone), address

@@ -4,7 +4,7 @@
 |---|---|
 | Listener | `{svc}.{ns}`; `{svc}` in the client's own namespace; of an Envoy `egress` and `inbound:{port}`; of a server
              of gRPC `grpc/server?xds.resource.listening_address={address}` |
-| RouteConfiguration | `{svc}.{ns}`; of an Envoy `egress` |
+| RouteConfiguration | `{svc}.{ns}`; of an Envoy `egress` and `inbound:{port}` |
 | Cluster | `{svc}.{ns}`, or with a subset `{svc}.{ns}|version={v}|{key}={value}`; of an Envoy `inbound:{port}` |
 | ClusterLoadAssignment | as the cluster |
 | Secret | `trust` |

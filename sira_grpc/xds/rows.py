@@ -150,7 +150,7 @@ class Rows:
                 held.clear()
             changed = set(self.service.endpoints)
         changed.discard(SERVICE_ITEM)
-        touched = {where for name in changed for where in self._replace(name)}
+        touched = {where for name in sorted(changed) for where in self._replace(name)}
         self._names = sorted(self._rows)
         for where in touched:
             self._shade(where)

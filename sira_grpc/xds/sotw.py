@@ -39,7 +39,12 @@ class SotwSubscription(Subscription):
         if self.started and request.response_nonce:
             self._answered(request.response_nonce, request.error_detail if request.HasField("error_detail") else None)
             if request.response_nonce != self.nonce:
-                return  # stale: the answer to the response that is on its way says everything
+                # Stale, and not answered: the answer to the response that is on its way says everything. Only what is
+                # not asked for any more must be noted, as the client has dropped it, and may then ask for it anew.
+                if changed:
+                    self._listed = 0
+                    self._subscribe(tuple(n for n in names if n in self.names or (n == WILDCARD and self.wildcard)))
+                return
         if changed:
             self._listed = listed
             self._subscribe(names)
@@ -57,7 +62,7 @@ class SotwSubscription(Subscription):
 
     def _wanted(self, resources: tuple[Resource, ...]) -> tuple[Resource, ...]:
         """Returns those to which the client is still subscribed: the same object if it is to all."""
-        kept = self.all_names.union(self.leaving) if self.leaving else self.all_names
+        kept = self._reach().union(self.leaving)
         wanted = tuple(resource for resource in resources if resource.name in kept)
         return resources if len(wanted) == len(resources) else wanted
 

@@ -20,7 +20,7 @@ from sira_grpc.xds.requests import node_of, type_of
 from sira_grpc.xds.sotw import SotwSubscription
 from sira_grpc.xds.source import Change, ResourceSource
 from sira_grpc.xds.stream import Stream, Terms
-from sira_grpc.xds.subscription import Reader
+from sira_grpc.xds.subscription import Counts, Reader
 
 SLICE = 256
 """Streams that are told of a change before others have a turn."""
@@ -39,6 +39,9 @@ class Streams:
         max_names: that a client may ask for, of one type.
         resource_ttl: for how long an Envoy may use endpoints without hearing of them, seconds; 0 means for ever.
         new_id: makes ids of streams.
+
+    Attributes:
+        pushed: called when a push has ended, with the seconds since the first change in it; must not block.
     """
 
     def __init__(
@@ -58,11 +61,13 @@ class Streams:
         self._new_id = new_id
         self._encoder = Encoder()
         self._name_sets = NameSets()
+        self._counts = Counts()
+        self.pushed: list[Callable[[float], None]] = []
         self._streams: dict[str, Stream] = {}
         self._closed = False
         self._batching = Batching(batch_limit)
         self._pending: Change | None = None
-        self._push_at = 0.0
+        self._pending_since = self._push_at = 0.0
         self._look_at = _NEVER
         self._beat_at = clock.monotonic() + resource_ttl / BEATS
         self._news = asyncio.Event()
@@ -113,6 +118,16 @@ class Streams:
         response = subscription.compose("", self._source.generation, self._clock.monotonic())
         return response.data if response is not None else sotw_response(self._encoder.sotw(asked, ()), "")
 
+    @property
+    def responses(self) -> int:
+        """How many responses were made so far."""
+        return self._counts.responses
+
+    @property
+    def rejections(self) -> int:
+        """How many responses clients have rejected so far."""
+        return self._counts.rejections
+
     def kinds(self) -> set[ClientKind.ValueType]:
         """Returns the kinds of clients that are connected."""
         return {stream.node.kind for stream in self._streams.values() if stream.node is not None}
@@ -130,9 +145,11 @@ class Streams:
         """Does what is due by now."""
         now = self._clock.monotonic()
         if self._pending is not None and now >= self._push_at:
-            change, self._pending = self._pending, None
+            change, since, self._pending = self._pending, self._pending_since, None
             self._batching.pushed(now)
             await self._push(change)
+            for told in self.pushed:
+                told(self._clock.monotonic() - since)
         if self._ttl and now >= self._beat_at:
             self._beat_at = now + self._ttl / BEATS
             for stream in self.streams:
@@ -150,12 +167,13 @@ class Streams:
 
     def _reader(self, node: Node) -> Reader:
         ttl = self._ttl if node.envoy else 0.0
-        return Reader(self._source, node, self._encoder, self._name_sets, self._max_names, ttl)
+        return Reader(self._source, node, self._encoder, self._name_sets, self._counts, self._max_names, ttl)
 
     def _changed(self, change: Change) -> None:
         if self._pending is None:
             self._pending = change
-            self._push_at = self._batching.admit(self._clock.monotonic())
+            self._pending_since = self._clock.monotonic()
+            self._push_at = self._batching.admit(self._pending_since)
             self._news.set()
         else:
             self._pending = _both(self._pending, change)

@@ -61,12 +61,10 @@ def subject(type_url: str, name: str, namespace: str, *, envoy: bool) -> Subject
         return Subject(plain, Scope.CLIENT)
     if envoy and plain == EGRESS:
         return Subject(plain, Scope.MESH)
-    if type_url in (CLUSTER, ENDPOINTS):
-        target = names.target_named(plain)
-    else:
+    if type_url not in (CLUSTER, ENDPOINTS):
         service = names.service_named(plain, namespace)
-        target = Target(service) if service else None
-    # One name for each: that of a subset may be written in more than one way.
-    if target is None or (not target.whole and names.cluster(target) != plain):
+        return Subject(plain, Scope.TARGET, Target(service)) if service else None
+    target = names.target_named(plain)
+    if target is None or names.cluster(target) != plain:  # one name for each: a subset may be written in many ways
         return None
     return Subject(plain, Scope.TARGET, target)

@@ -29,13 +29,26 @@ NAME_LENGTH = 2048
 _log = logging.getLogger(__name__)
 
 
+@dataclass(slots=True)
+class Counts:
+    """What all streams did so far.
+
+    Attributes:
+        responses: that were made.
+        rejections: responses that clients have rejected.
+    """
+
+    responses: int = 0
+    rejections: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Reader:
     """Through what the subscriptions of a stream see the resources.
 
     Attributes:
         source, node: what there is, and for whom.
-        encoder, name_sets: shared by all streams.
+        encoder, name_sets, counts: shared by all streams.
         max_names: that a client may ask for, of one type.
         ttl: seconds that endpoints are good for; 0 means for ever.
     """
@@ -44,6 +57,7 @@ class Reader:
     node: Node
     encoder: Encoder
     name_sets: NameSets
+    counts: Counts
     max_names: int
     ttl: float = 0.0
 
@@ -188,6 +202,7 @@ class Subscription:
         self.settled = error is None
         if error is None:
             return True
+        self.reader.counts.rejections += 1
         bad = blamed(self._suspects(sent), error.message) if sent else []
         for resource in bad:
             self.rejections.add(resource, error.message)
@@ -204,6 +219,7 @@ class Subscription:
 
     def _sent(self, nonce: str, resources: tuple[Resource, ...], told: int) -> None:
         """Notes that a response was made of everything that was due."""
+        self.reader.counts.responses += 1
         self.unanswered[nonce] = resources
         if len(self.unanswered) > MAX_UNANSWERED:
             del self.unanswered[next(iter(self.unanswered))]
@@ -250,11 +266,15 @@ class Subscription:
         """Whether what a name stands for now is to be sent, if it was not rejected."""
         return resource.generation > self.at or name in self.fresh or name in self.again or name in self.missing
 
+    def _reach(self) -> frozenset[str]:
+        """Returns all names that it is subscribed to, and those that the wildcard has come to cover since."""
+        return self.all_names | self._covering() if self.wildcard else self.names
+
     def _trim(self) -> None:
         """Forgets what it is not subscribed to any more."""
         if not self.wildcard:
             self.covered = EMPTY
-        kept = self.all_names
+        kept = self._reach()
         self.fresh, self.again, self.dirty = self.fresh & kept, self.again & kept, self.dirty & kept
         self.missing &= self.names
         self.leaving = {name: until for name, until in self.leaving.items() if name in kept or self.wildcard}

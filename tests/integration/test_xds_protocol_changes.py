@@ -6,10 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from grpc import aio
 
 from sira_grpc.xds.type_urls import CLUSTER, ENDPOINTS, LISTENER, ROUTES
-from tests.integration.xds_client import MODES, Mode, XdsClient, envoy_node, opened
+from tests.integration.xds_client import MODES, Mode, envoy_node
 from tests.integration.xds_kernel import XdsKernel, address_of, running, split
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -43,7 +42,7 @@ async def test_what_says_the_same_is_not_sent(kernel: XdsKernel, mode: Mode) -> 
         for type_url in TYPES:
             await client.get(type_url, name)
         await kernel.describe(name, "changed")
-        await kernel.add(name, "e1", metadata={"color": "blue"})
+        await kernel.label(name, "e1", color="blue")
         await kernel.still(client)
 
 
@@ -177,31 +176,3 @@ async def test_a_burst_ends_in_the_last_state(kernel: XdsKernel, mode: Mode) -> 
             answers += 1
         assert answers <= 40
         await client.quiet()
-
-
-async def until(client: XdsClient, name: str, count: int) -> int:
-    """Reads until a cluster has so many endpoints; returns how many answers that took."""
-    answers = 1
-    while len((await client.told(ENDPOINTS)).addresses(name)) != count:
-        answers += 1
-    return answers
-
-
-@both
-async def test_who_is_slow_to_read_gets_the_latest(kernel: XdsKernel, mode: Mode) -> None:
-    """Its connection takes 64 KiB before somebody reads, and an answer has more: at most a few are on their way."""
-    name = await kernel.service(*(f"e{number}" for number in range(1, 4001)))
-    changes = 20
-    options = [("grpc.http2.bdp_probe", 0), ("grpc.use_local_subchannel_pool", 1)]
-    async with (
-        kernel.client(mode) as quick,
-        aio.insecure_channel(kernel.address, options=options) as channel,
-        opened(channel, mode) as slow,
-    ):
-        await slow.get(ENDPOINTS, name)
-        await quick.get(ENDPOINTS, name)
-        for number in range(4001, 4001 + changes):
-            await kernel.add(name, f"e{number}")
-            await until(quick, name, number)
-        assert await until(slow, name, 4000 + changes) < changes // 2
-        await slow.quiet()

@@ -50,7 +50,6 @@ async def test_who_comes_back_with_the_same_versions_is_answered(kernel: XdsKern
     async with kernel.client("sotw") as client:
         after = await all_of(client, name, before)
         assert {type_url: answer.version for type_url, answer in after.items()} == before
-        await client.quiet()
 
 
 async def test_who_comes_back_with_old_versions_gets_the_new(kernel: XdsKernel) -> None:

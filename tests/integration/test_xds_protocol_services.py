@@ -15,7 +15,7 @@ from sira_grpc.svid import identity_directory
 from sira_grpc.xds.type_urls import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET
 from tests.integration.identity_kernel import running as running_with_identity
 from tests.integration.registry_kernel import reason_of
-from tests.integration.xds_client import MODES, PATIENCE, Mode, envoy_node, fetched, grpc_node, opened
+from tests.integration.xds_client import MODES, Mode, envoy_node, fetched, grpc_node, opened
 from tests.integration.xds_kernel import XdsKernel, address_of, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -87,9 +87,9 @@ async def test_all_fetched(kernel: XdsKernel) -> None:
 
 
 async def test_nothing_fetched_leaves_a_stream_behind(kernel: XdsKernel) -> None:
-    before = count(kernel)
+    before = kernel.count()
     await fetched(kernel.channel, CLUSTER, ["web.default"])
-    assert count(kernel) == before
+    assert kernel.count() == before
 
 
 @both
@@ -131,33 +131,33 @@ async def test_who_has_no_identity_is_told_nothing_where_callers_have_one(tmp_pa
 
 @both
 async def test_a_stream_goes_with_its_client(kernel: XdsKernel, mode: Mode) -> None:
-    name, before = await kernel.service("e1"), count(kernel)
+    name, before = await kernel.service("e1"), kernel.count()
     async with kernel.client(mode) as client:
         await client.get(CLUSTER, name)
-        assert count(kernel) == before + 1
-    await settled(kernel, before)
+        assert kernel.count() == before + 1
+    await kernel.settled(before)
 
 
 @both
 async def test_what_was_asked_before_the_client_closed_its_side_is_answered(kernel: XdsKernel, mode: Mode) -> None:
-    name, before = await kernel.service("e1"), count(kernel)
+    name, before = await kernel.service("e1"), kernel.count()
     async with kernel.client(mode) as client:
         await client.subscribe(CLUSTER, name)
         await client.stream.done_writing()
         assert set((await client.read()).resources) == {name}
         assert await client.ended() is None
-    await settled(kernel, before)
+    await kernel.settled(before)
 
 
 @both
 async def test_a_stream_that_says_nothing(kernel: XdsKernel, mode: Mode) -> None:
-    before = count(kernel)
+    before = kernel.count()
     async with kernel.client(mode) as client:
         await client.stream.done_writing()
         assert await client.ended() is None
     async with kernel.client(mode) as client:
         await client.stream.wait_for_connection()
-    await settled(kernel, before)
+    await kernel.settled(before)
 
 
 @both
@@ -212,17 +212,3 @@ async def test_heartbeats_go_to_envoys(tmp_path: Path, mode: Mode) -> None:
             # Clients of gRPC take no such thing.
             assert (await plain.get(ENDPOINTS, name)).ttls == {}
             await plain.quiet()
-
-
-def count(kernel: XdsKernel) -> int:
-    """How many streams are open."""
-    assert kernel.kernel.xds is not None
-    return len(kernel.kernel.xds.streams.streams)
-
-
-async def settled(kernel: XdsKernel, wanted: int) -> None:
-    """Returns once so many streams are open."""
-    async with asyncio.timeout(PATIENCE):
-        while count(kernel) > wanted:
-            # The kernel learns that a client is gone when its loop has read that from the connection.
-            await kernel.status()

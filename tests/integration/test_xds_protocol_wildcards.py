@@ -57,14 +57,11 @@ async def test_all_listeners(kernel: XdsKernel, mode: Mode, asked: tuple[str, ..
 @both
 @how
 async def test_all_of_nothing_is_an_answer(kernel: XdsKernel, mode: Mode, asked: tuple[str, ...]) -> None:
-    """Of states of the world: a client waits for it. Of changes: there are none."""
+    """A client that has just come waits for it."""
     async with kernel.client(mode, envoy_node("nothing.default", egress_port=0)) as client:
         for type_url in (CLUSTER, LISTENER):
-            await client.subscribe(type_url, *asked)
-            if mode == "sotw":
-                answer = await client.told(type_url)
-                assert (answer.resources, answer.gone) == ({}, set())
-                assert answer.version
+            answer = await client.get(type_url, *asked)
+            assert (answer.resources, answer.gone) == ({}, set())
         await client.quiet(ENDPOINTS)
 
 
@@ -149,6 +146,15 @@ async def test_legacy_all_ends_with_the_first_name(kernel: XdsKernel, mode: Mode
             await kernel.still(client, ENDPOINTS)
         else:
             assert set((await client.told(CLUSTER)).resources) == {two}
+
+
+@pytest.mark.parametrize("type_url", [CLUSTER, LISTENER], ids=["Cluster", "Listener"])
+async def test_a_first_request_that_only_lets_go(kernel: XdsKernel, type_url: str) -> None:
+    """The old rule needs a request that says nothing at all."""
+    name = await kernel.service("e1")
+    async with kernel.client("delta", envoy_node(name)) as client:
+        await client.unsubscribe(type_url, name)
+        await client.quiet(ENDPOINTS)
 
 
 async def test_a_name_that_all_covers_is_sent_when_it_is_let_go(kernel: XdsKernel) -> None:

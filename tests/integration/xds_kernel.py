@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -22,11 +23,13 @@ from sira_grpc.config import KernelConfig, ServerConfig, XdsConfig
 from sira_grpc.kernel import Kernel
 from sira_grpc.xds.type_urls import ROUTES
 from tests.integration.registry_kernel import Running
-from tests.integration.xds_client import Mode, XdsClient, opened
+from tests.integration.xds_client import PATIENCE, Mode, XdsClient, opened
 from tests.kernel_store import store_config
 
 LONG = Duration(seconds=3600)
 """A lease that outlives any test."""
+AT_ONCE = 400
+"""Endpoints that one request may register."""
 OTHER = "other"
 """A namespace besides `default`."""
 
@@ -57,26 +60,26 @@ class XdsKernel(Running):
         return name
 
     async def add(self, name: str, *ids: str, **fields: Any) -> None:
-        """Registers endpoints, each at an address made of its place among them and its id."""
-        await self.registry.RegisterEndpoints(
-            pb.RegisterEndpointsRequest(
-                endpoints=[
-                    Endpoint(
-                        name=f"{resource_name(name)}/endpoints/{id_}", addresses=[address_of(id_)], port=50051, **fields
-                    )
-                    for id_ in ids
-                ],
-                lease_ttl=LONG,
-            )
-        )
+        """Registers endpoints, each at an address made of its id."""
+        endpoints = [
+            Endpoint(name=endpoint_name(name, id_), addresses=[address_of(id_)], port=50051, **fields) for id_ in ids
+        ]
+        for first in range(0, len(endpoints), AT_ONCE):
+            batch = endpoints[first : first + AT_ONCE]
+            await self.registry.RegisterEndpoints(pb.RegisterEndpointsRequest(endpoints=batch, lease_ttl=LONG))
+
+    async def label(self, name: str, id_: str, **labels: str) -> None:
+        """Labels an endpoint."""
+        endpoint, mask = Endpoint(name=endpoint_name(name, id_), metadata=labels), FieldMask(paths=["metadata"])
+        await self.registry.UpdateEndpoint(pb.UpdateEndpointRequest(endpoint=endpoint, update_mask=mask))
 
     async def take(self, name: str, id_: str) -> None:
         """Deletes an endpoint."""
-        await self.registry.DeleteEndpoint(pb.DeleteEndpointRequest(name=f"{resource_name(name)}/endpoints/{id_}"))
+        await self.registry.DeleteEndpoint(pb.DeleteEndpointRequest(name=endpoint_name(name, id_)))
 
     async def drain(self, name: str, id_: str) -> None:
         """Drains an endpoint, without waiting for its calls."""
-        await self.registry.Drain(pb.DrainRequest(names=[f"{resource_name(name)}/endpoints/{id_}"], timeout=Duration()))
+        await self.registry.Drain(pb.DrainRequest(names=[endpoint_name(name, id_)], timeout=Duration()))
 
     async def policy(self, name: str, **policy: Any) -> None:
         """Gives a service a traffic policy."""
@@ -103,15 +106,27 @@ class XdsKernel(Running):
         assert set(answer.resources) == {name}, answer
         assert not answer.gone
 
+    def count(self) -> int:
+        """How many streams are open."""
+        assert self.kernel.xds is not None
+        return len(self.kernel.xds.streams.streams)
+
+    async def settled(self, streams: int) -> None:
+        """Returns once no more than so many streams are open."""
+        async with asyncio.timeout(PATIENCE):
+            while self.count() > streams:
+                # The kernel learns that a client is gone when it has read that from the connection.
+                await self.status()
+
     async def _update(self, service: Service, *fields: str) -> None:
         await self.registry.UpdateService(pb.UpdateServiceRequest(service=service, update_mask=FieldMask(paths=fields)))
 
 
 @asynccontextmanager
-async def running(path: Path, **xds: Any) -> AsyncIterator[XdsKernel]:
+async def running(path: Path, *, drain_grace: float = 5, **xds: Any) -> AsyncIterator[XdsKernel]:
     """Runs a kernel on a data directory, with a namespace besides the default one."""
     config = KernelConfig(
-        server=ServerConfig(addresses=("127.0.0.1:0",), drain_grace=5),
+        server=ServerConfig(addresses=("127.0.0.1:0",), drain_grace=drain_grace),
         store=store_config(path),
         xds=XdsConfig(**xds),
     )
@@ -128,6 +143,11 @@ def resource_name(name: str) -> str:
     """The name in the registry of `{service}.{namespace}`."""
     service, _, namespace = name.partition(".")
     return f"namespaces/{namespace}/services/{service}"
+
+
+def endpoint_name(name: str, id_: str) -> str:
+    """The name in the registry of an endpoint of `{service}.{namespace}`."""
+    return f"{resource_name(name)}/endpoints/{id_}"
 
 
 def address_of(id_: str) -> str:

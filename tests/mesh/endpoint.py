@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass, field
 
 import grpc
@@ -41,13 +42,16 @@ class Endpoint(grpc.GenericRpcHandler):
         id: its name, and what it answers.
         behaviour: how it answers; may be changed at any time.
         calls: how many it has seen, by method.
+        most: how many were under way at once at most, by method.
         port: where it listens; 0 until it is started.
     """
 
     id: str
     behaviour: Behaviour = field(default_factory=Behaviour)
-    calls: dict[str, int] = field(default_factory=dict)
+    calls: Counter[str] = field(default_factory=Counter)
+    most: Counter[str] = field(default_factory=Counter)
     port: int = 0
+    _under_way: Counter[str] = field(default_factory=Counter)
     _seen: set[str] = field(default_factory=set)
     _server: aio.Server | None = None
 
@@ -75,8 +79,13 @@ class Endpoint(grpc.GenericRpcHandler):
             return None
 
         async def answer(request: bytes, context: Context) -> bytes:
-            self.calls[method] = self.calls.get(method, 0) + 1
-            return await self._answer(context)
+            self.calls[method] += 1
+            self._under_way[method] += 1
+            self.most[method] = max(self.most[method], self._under_way[method])
+            try:
+                return await self._answer(context)
+            finally:
+                self._under_way[method] -= 1
 
         return grpc.unary_unary_rpc_method_handler(answer)
 

@@ -78,6 +78,6 @@ async def _try(world: World, row: Row, callers: Sequence[Caller], report: Report
     report(trial, time.monotonic() - began)
 
 
-def failed(trial: Trial) -> list[str]:
+def failures(trial: Trial) -> list[str]:
     """What failed in a row, for people."""
     return [f"{cell.column.name}: {cell.note}" for cell in trial.cells if cell.state is State.FAILED]

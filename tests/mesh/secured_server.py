@@ -16,6 +16,8 @@ from cryptography import x509
 
 PEER = "mesh-peer"
 WORKERS = 8
+CONNECTION_SECONDS = 3
+"""How long a connection lasts: so that rotations are felt by who has one already."""
 
 
 def _peer(context: grpc.ServicerContext) -> str:
@@ -39,7 +41,8 @@ def serve(id_: str, address: str) -> grpc.Server:
     handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
         name: grpc.unary_unary_rpc_method_handler(answer) for name in ("Call", "Other")
     }
-    server = grpc.server(ThreadPoolExecutor(WORKERS), xds=True, options=[("grpc.so_reuseport", 0)])
+    options = [("grpc.so_reuseport", 0), ("grpc.max_connection_age_ms", CONNECTION_SECONDS * 1000)]
+    server = grpc.server(ThreadPoolExecutor(WORKERS), xds=True, options=options)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("mesh.Echo", handlers),))
     server.add_secure_port(address, grpc.xds_server_credentials(grpc.insecure_server_credentials()))
     server.start()

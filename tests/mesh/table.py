@@ -42,6 +42,21 @@ def written(document: str, made: str) -> str:
     return f"{before}{BEGIN}\n\n{made}\n{END}{after}"
 
 
+def same(document: str, made: str) -> bool:
+    """Whether a document has this table already, whatever the versions of the clients in it.
+
+    Raises:
+        ValueError: it has no place for it.
+    """
+    return _versionless(written(document, made)) == _versionless(document)
+
+
+def _versionless(document: str) -> str:
+    """A document without the line of the table that names the clients."""
+    before, begin, rest = document.partition(f"{BEGIN}\n\n")
+    return before + begin + rest.partition("\n")[2]
+
+
 def write(path: Path, made: str) -> None:
     """Puts the table into a file."""
     path.write_text(written(path.read_text(encoding="utf-8"), made), encoding="utf-8")

@@ -107,7 +107,7 @@ class Trial:
         for cell in self.open:
             refused = [limit for limit in capabilities.unsupported(wanted, cell.column.kind) if limit.refused]
             if refused:
-                self._leave(cell, State.UNSUPPORTED, f"{refused[0].why} ({refused[0].source})")
+                self._leave(cell, State.UNSUPPORTED, _reason(refused[0]))
         await self.patiently(lambda: self.world.create(service or self.service, policy, access))
         if not service:
             await self.each(lambda cell: cell.open(self.service))
@@ -176,6 +176,16 @@ async def trying(world: World, row: Row, callers: Sequence[Caller], context: Con
             yield trial
         finally:
             await asyncio.gather(*(cell.close() for cell in trial.cells))
+
+
+def limits(policy: TrafficPolicy) -> dict[ClientKind.ValueType, str]:
+    """What kinds of clients make of a policy that they do not do, or not quite, as the capabilities say."""
+    found = {kind: capabilities.unsupported(Service(traffic_policy=policy), kind) for kind in capabilities.KINDS}
+    return {kind: _reason(limited[0]) for kind, limited in found.items() if limited}
+
+
+def _reason(limit: capabilities.Limit) -> str:
+    return f"{limit.why} ({limit.source})"
 
 
 def told(error: BaseException) -> str:

@@ -17,6 +17,7 @@ class BootstrapKind(StrEnum):
     GO = "go"
     JAVA = "java"
     NODE = "node"
+    ENVOY = "envoy"
 
 
 ENVIRONMENT: Mapping[BootstrapKind, Mapping[str, str]] = {
@@ -26,6 +27,7 @@ ENVIRONMENT: Mapping[BootstrapKind, Mapping[str, str]] = {
     BootstrapKind.JAVA: {_DATA_ERRORS: "true"},
     # Off by default in grpc-js-xds 1.14: access rules of its servers, and balancing by ORCA.
     BootstrapKind.NODE: {"GRPC_XDS_EXPERIMENTAL_RBAC": "true", "GRPC_EXPERIMENTAL_XDS_WRR_LB": "true"},
+    BootstrapKind.ENVOY: {},
 }
 """Variables besides the path, which must be set before the first channel is made.
 
@@ -33,12 +35,20 @@ As read in the sources of grpc 1.85 (C core, Go, Java) and @grpc/grpc-js-xds 1.1
 """
 
 PLAINTEXT_ONLY = frozenset({BootstrapKind.NODE})
-"""Kinds whose connection to the control plane cannot be secured with the certificates of an identity.
+"""Kinds whose connection to the control plane is never secured but for Google's: they know no other credentials.
 
-Node's takes the credentials `insecure` and `google_default` only (@grpc/grpc-js-xds 1.14, xds-bootstrap.ts).
+Source: xds-bootstrap.ts of @grpc/grpc-js-xds 1.14.
+"""
+WITHOUT_FILES = PLAINTEXT_ONLY | {BootstrapKind.JAVA}
+"""Kinds that connect to the control plane with no authorities but the system's, and show no certificate.
+
+Source: io.grpc.xds.internal.TlsXdsCredentialsProvider of grpc-java 1.85, which looks at no configuration.
 """
 
 
 def environment(kind: BootstrapKind, path: str) -> dict[str, str]:
-    """Returns the variables that a client of a kind needs, with its bootstrap in the file at a path."""
-    return {PATH_VARIABLE: path, **ENVIRONMENT[kind]}
+    """Returns the variables that a client of a kind needs, with its bootstrap in the file at a path.
+
+    Envoy needs none: it is told the path as an argument, `-c`.
+    """
+    return {} if kind is BootstrapKind.ENVOY else {PATH_VARIABLE: path, **ENVIRONMENT[kind]}

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from sira_grpc.cli import names, place
+from sira_grpc.cli.bootstrap import envoy
 from sira_grpc.cli.bootstrap.client_kind import BootstrapKind, environment
 from sira_grpc.cli.bootstrap.document import KernelTrust, NodeClaim, document
 from sira_grpc.cli.commands import Namespace, connected
@@ -44,23 +45,44 @@ def bootstrap(
     region: place.Region = "",
     zone: place.Zone = "",
     file: Annotated[Path | None, typer.Option(help="Write it here, instead of to stdout.")] = None,
+    inbound: envoy.Inbound = None,
+    egress: envoy.Egress = 0,
+    upstream: envoy.Upstream = None,
+    sds_socket: envoy.SdsSocket = "",
+    admin: envoy.Admin = "",
+    delta: envoy.Delta = True,
 ) -> None:
-    """Print or write the bootstrap with which a gRPC client, or server, takes its configuration over xDS.
+    """Print or write the bootstrap with which a gRPC client or server, or an Envoy, takes its configuration over xDS.
 
     With --file, the environment that the client needs is printed for a shell to evaluate; without, it goes to stderr.
     """
     servers = _servers(server or [session.context.addr])
     own = _service(identity, service and names.service_name(service, session.namespace(namespace)))
-    home = own.split("/")[1] if own else session.namespace(namespace)
-    short = ".".join(reversed(own.split("/")[1::2]))
-    claim = NodeClaim(
-        id=node_id or (f"{short}@{socket.gethostname()}" if short else socket.gethostname()),
+    claim = _claim(own, node_id, session.namespace(namespace), region, zone)
+    options = envoy.EnvoyOptions(inbound or (), egress, upstream or (), sds_socket, admin, delta)
+    if kind is BootstrapKind.ENVOY:
+        made = envoy.envoy_document(session, servers, claim, options)
+    elif options != envoy.EnvoyOptions():
+        raise Failure("the options of an Envoy go with --kind envoy", ExitCode.USAGE)
+    else:
+        made = document(kind, servers, claim, _trust(session, identity, servers))
+    _hand_out(session, kind, json.dumps(made, indent=2) + "\n", file)
+
+
+def _claim(service: str, node_id: str, namespace: str, region: str, zone: str) -> NodeClaim:
+    """Who the client says it is."""
+    short, host = ".".join(reversed(service.split("/")[1::2])), socket.gethostname()
+    return NodeClaim(
+        id=node_id or (f"{short}@{host}" if short else host),
         service=short,
-        namespace=home,
+        namespace=service.split("/")[1] if service else namespace,
         region=region,
         zone=zone,
     )
-    text = json.dumps(document(kind, servers, claim, _trust(session, identity, servers)), indent=2) + "\n"
+
+
+def _hand_out(session: Session, kind: BootstrapKind, text: str, file: Path | None) -> None:
+    """Prints or writes the document, and tells of the environment that goes with it."""
     if file is None:
         print(text, end="")
         for line in _exports(environment(kind, "FILE")):
@@ -69,7 +91,8 @@ def bootstrap(
     _write(file, text)
     variables = environment(kind, str(file.absolute()))
     if session.printer.format is Format.TABLE:
-        print("\n".join(_exports(variables)))
+        for line in _exports(variables):
+            print(line)
     else:
         session.printer.data({"file": str(file.absolute()), "environment": variables})
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sira_grpc.cli.bootstrap.client_kind import PLAINTEXT_ONLY, BootstrapKind
+from sira_grpc.cli.bootstrap.client_kind import PLAINTEXT_ONLY, WITHOUT_FILES, BootstrapKind
 from sira_grpc.cli.exits import ExitCode
 from sira_grpc.cli.failures import Failure
 
@@ -82,7 +82,7 @@ def document(kind: BootstrapKind, servers: Sequence[str], node: NodeClaim, trust
     made: dict[str, Any] = {
         "xds_servers": [
             {
-                "server_uri": server,
+                "server_uri": _uri(server),
                 "channel_creds": [_credentials(kind, server, trust)],
                 "server_features": ["xds_v3"],
             }
@@ -115,21 +115,31 @@ def certificate_files(identity: Path) -> dict[str, str]:
     }
 
 
+def _uri(server: str) -> str:
+    """The form of an address that every kind knows."""
+    return server.replace("unix:/", "unix:///", 1) if server.startswith("unix:/") else server
+
+
 def _credentials(kind: BootstrapKind, server: str, trust: KernelTrust) -> dict[str, Any]:
     if server.startswith("unix:") or trust.plaintext:
         return {"type": "insecure"}
-    if kind in PLAINTEXT_ONLY:
+    config = _files(trust)
+    if kind in PLAINTEXT_ONLY or (kind in WITHOUT_FILES and config):
         raise Failure(
-            f"--kind {kind}: its connection to a kernel cannot be secured, and {server} is not to be reached in "
-            "plaintext; give it the Unix socket of a kernel on its host, --server unix:PATH, or a sidecar",
+            f"--kind {kind}: it takes no certificates for its connection to {server}; give it the Unix socket of a "
+            "kernel on its host, --server unix:PATH, where authorization.anonymous is `read`, or run it with a sidecar",
             ExitCode.USAGE,
         )
+    return {"type": "tls", "config": config}
+
+
+def _files(trust: KernelTrust) -> dict[str, str]:
     if trust.identity is not None:
-        return {"type": "tls", "config": certificate_files(trust.identity)}
+        return certificate_files(trust.identity)
     files = {
         "ca_certificate_file": trust.ca_file,
         "certificate_file": trust.cert_file,
         "private_key_file": trust.key_file,
     }
     config = {key: str(Path(path).absolute()) for key, path in files.items() if path}
-    return {"type": "tls", "config": {**config, "refresh_interval": REFRESH} if config else {}}
+    return {**config, "refresh_interval": REFRESH} if config else {}

@@ -1,4 +1,4 @@
-"""The program that a sidecar runs beside Envoy, in a process group of its own."""
+"""The program that a sidecar runs beside Envoy: it does not outlive the sidecar, however that ends."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from sira_grpc.cli.exits import ExitCode
-from sira_grpc.cli.failures import Failure
+from sira_grpc.cli.dev_cluster.tether import tether
 from sira_grpc.cli.output import say
 
 SIGNALLED = 128
@@ -52,15 +51,8 @@ class AppProcess:
                     return
 
     async def start(self) -> None:
-        """Starts it.
-
-        Raises:
-            Failure: it cannot be started.
-        """
-        try:
-            self._process = await asyncio.create_subprocess_exec(*self._command, env=self._environment, process_group=0)
-        except OSError as error:
-            raise Failure(f"COMMAND: {self._command[0]} cannot be started: {error}", ExitCode.USAGE) from error
+        """Starts it, in a session of its own."""
+        self._process = await asyncio.create_subprocess_exec(*tether(), *self._command, env=self._environment)
 
     async def ended(self) -> int:
         """Returns its exit code once it has ended; waits for ever for one that was not started."""

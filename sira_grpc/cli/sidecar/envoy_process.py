@@ -49,9 +49,6 @@ class EnvoyProcess:
         options: see EnvoyOptions.
         bootstrap: its configuration.
         folder: private, for its files.
-
-    Raises, on entering:
-        Failure: it cannot be started.
     """
 
     def __init__(self, options: EnvoyOptions, bootstrap: dict[str, Any], folder: Path) -> None:
@@ -72,12 +69,9 @@ class EnvoyProcess:
         line = [str(options.executable), "--config-path", str(config), "--log-level", options.log_level]
         line += ["--concurrency", str(options.concurrency), "--disable-hot-restart"]
         line += ["--drain-time-s", str(max(1, math.ceil(options.drain_seconds))), "--drain-strategy", "immediate"]
-        try:
-            self._process = await asyncio.create_subprocess_exec(
-                *tether(), *line, stdin=asyncio.subprocess.DEVNULL, stdout=sys.stderr
-            )
-        except OSError as error:
-            raise Failure(f"--envoy: {options.executable} cannot be started: {error}") from error
+        self._process = await asyncio.create_subprocess_exec(
+            *tether(), *line, stdin=asyncio.subprocess.DEVNULL, stdout=sys.stderr
+        )
         return self
 
     async def __aexit__(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import socket
 from typing import Any
 
@@ -58,7 +59,7 @@ def plan_of(session: Session, options: Options) -> Plan:
         health=health,
         drain=drain,
         patience=durations.parse(options.wait, "--wait").total_seconds(),
-        command=options.command or (),
+        command=_command(options.command or []),
         envoy=EnvoyOptions(
             envoy_executable.find(options.envoy, os.environ), options.envoy_log.value, options.concurrency, drain
         ),
@@ -97,6 +98,12 @@ def _access(session: Session, options: Options, service: str) -> KernelAccess:
         joining=_joining(options, service) if keep else None,
         keep=keep,
     )
+
+
+def _command(given: list[str]) -> list[str]:
+    if given and shutil.which(given[0]) is None:
+        raise Failure(f"COMMAND: {given[0]} is no program that can be run", ExitCode.USAGE)
+    return given
 
 
 def _joining(options: Options, service: str) -> Joining | None:

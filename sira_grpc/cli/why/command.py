@@ -92,6 +92,6 @@ def _tell(session: Session, finding: Finding, service: str) -> None:
     printer = session.printer
     printer.line(telling.heading(finding.explained.client))
     if finding.explained.resources:
-        printer.rows(finding.explained.resources, telling.RESOURCES)
+        printer.rows(telling.in_order(finding.explained.resources), telling.RESOURCES)
     for line in telling.notes(finding, service):
         printer.line(line)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from sira_grpc.xds.capabilities import Limit
 
-_TYPES = ("Listener", "RouteConfiguration", "Cluster", "ClusterLoadAssignment")
+TYPES = ("Listener", "RouteConfiguration", "Cluster", "ClusterLoadAssignment")
 """In the order in which a client asks for them, each only once it uses the one before."""
 
 
@@ -69,4 +69,4 @@ def _asked_not(explained: ExplainedClient, service: str) -> tuple[str, ...]:
     asked = {type_name(resource) for resource in explained.resources}
     if explained.client.service == service and asked:
         return ()  # it is a server of the service itself: the listener is all there is
-    return tuple(name for name in _TYPES if name not in asked)
+    return tuple(name for name in TYPES if name not in asked)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from sira_grpc.cli import cells, names
 from sira_grpc.cli.output import Column, plain
-from sira_grpc.cli.why.findings import Finding, difference, type_name
+from sira_grpc.cli.why.findings import TYPES, Finding, difference, type_name
 
 if TYPE_CHECKING:
     from sira.xds.v1.client_pb2 import Client, ClientKind, ClientResource, ResourceState
@@ -51,6 +51,12 @@ RESOURCES: Sequence[Column[ClientResource]] = (
 )
 
 
+def in_order(resources: Iterable[ClientResource]) -> list[ClientResource]:
+    """The resources in the order in which a client asks for them; secrets come last."""
+    place = {name: number for number, name in enumerate(TYPES)}
+    return sorted(resources, key=lambda resource: (place.get(type_name(resource), len(TYPES)), resource.name))
+
+
 def heading(client: Client) -> str:
     """Who a client is, in one line."""
     protocol = "delta" if client.delta else "state of the world"
@@ -60,7 +66,7 @@ def heading(client: Client) -> str:
 
 def notes(finding: Finding, service: str) -> Iterator[str]:
     """What there is to say of a client besides the states of its resources, a line each."""
-    for resource in finding.explained.resources:
+    for resource in in_order(finding.explained.resources):
         if resource.rejection:
             told = f"{type_name(resource)} {resource.name}: {resource.rejection}"
             yield f"[red]rejected[/] {cells.text(told)}"

@@ -8,12 +8,13 @@ from xds.data.orca.v3.orca_load_report_pb2 import OrcaLoadReport
 
 from tests.mesh.cell import Cell
 from tests.mesh.endpoint import Behaviour
-from tests.mesh.trial import Row, Trial
+from tests.mesh.trial import Row, Trial, limits
 
 SECTION = "Choice"
 ENDPOINTS = ("e1", "e2", "e3", "e4")
 KEYS = 24
 COOKIE = "mesh-session"
+LEAST_REQUEST = TrafficPolicy(lb_policy=LbPolicy.LB_POLICY_LEAST_REQUEST)
 
 
 async def ring_hash(trial: Trial) -> None:
@@ -23,13 +24,20 @@ async def ring_hash(trial: Trial) -> None:
 
     async def keeps(cell: Cell) -> None:
         await cell.until(lambda tally: not tally.failed)
-        homes = set[str]()
-        for key in range(KEYS):
-            tally = await cell.until(lambda tally: len(tally.endpoints) == 1, 4, metadata={"x-user": f"user-{key}"})
-            homes |= tally.endpoints
-        assert len(homes) > 1, f"all {KEYS} keys go to {homes}"
+        homes = [await _home(cell, key) for key in range(KEYS)]
+        assert len(set(homes)) > 1, f"all {KEYS} keys go to {homes[0]}"
+        again = [await _home(cell, key) for key in range(KEYS)]
+        assert again == homes, f"first {homes}, then {again}"
 
     await trial.each(keeps)
+
+
+async def _home(cell: Cell, key: int) -> str:
+    """The one endpoint that calls with a key go to."""
+    tally = await cell.call(4, metadata={"x-user": f"user-{key}"})
+    assert not tally.failed, str(tally)
+    assert len(tally.endpoints) == 1, f"calls with one key go to several: {tally}"
+    return next(iter(tally.endpoints))
 
 
 async def session(trial: Trial) -> None:
@@ -48,16 +56,25 @@ async def session(trial: Trial) -> None:
     await trial.each(stays)
 
 
+async def least_request(trial: Trial) -> None:
+    """The endpoint that is slow, and so has calls under way, gets fewer."""
+    await trial.create(LEAST_REQUEST)
+    await trial.endpoint("fast")
+    await trial.endpoint("slow", behaviour=Behaviour(delay=0.2))
+    await trial.each(lambda cell: cell.until(lambda tally: 0 < tally.share("slow") < 0.3, 80, concurrency=8))
+
+
 async def orca(trial: Trial) -> None:
     """The endpoint that tells of less utilization gets more calls."""
     await trial.create(TrafficPolicy(lb_policy=LbPolicy.LB_POLICY_ORCA_WEIGHTED))
     for name, utilization in (("idle", 0.1), ("busy", 0.9)):
         load = OrcaLoadReport(application_utilization=utilization, rps_fractional=100)
         await trial.endpoint(name, behaviour=Behaviour(load=load))
-    await trial.each(lambda cell: cell.until(lambda tally: tally.share("idle") > 0.75, 50, seconds=25))
+    await trial.each(lambda cell: cell.until(lambda tally: tally.share("idle") > 0.75, 100, seconds=25))
 
 
 ROWS = (
+    Row("least-request", "Least request", SECTION, least_request, limits(LEAST_REQUEST)),
     Row("ring-hash", "Ring hash affinity", SECTION, ring_hash),
     Row("session", "Session affinity", SECTION, session, alone=True),
     Row("orca", "Weights by reported load (ORCA)", SECTION, orca),

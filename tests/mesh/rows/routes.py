@@ -9,7 +9,7 @@ from sira.registry.v1.retry_policy_pb2 import RetryOn, RetryPolicy
 from sira.registry.v1.route_pb2 import Destination, HeaderMatch, Mirror, RouteMatch
 from sira.registry.v1.traffic_policy_pb2 import TrafficPolicy
 
-from tests.mesh.cell import Cell
+from tests.mesh.cell import Cell, method_of
 from tests.mesh.endpoint import CALL_ID, SERVICE
 from tests.mesh.rows.endpoints import near
 from tests.mesh.rows.policies import routed, seconds, split
@@ -130,8 +130,8 @@ async def mirror(trial: Trial) -> None:
     shadow = await trial.endpoint("e2", version="v2")
 
     async def copies(cell: Cell) -> None:
-        method = f"{SERVICE}{cell.column.name.title().replace('-', '')}"
-        await cell.until(lambda tally: tally.only("e1") and shadow.endpoint.calls.get(method, 0) > 0, 5, method=method)
+        method = method_of(cell)
+        await cell.until(lambda tally: tally.only("e1") and shadow.endpoint.calls[method] > 0, 5, method=method)
 
     await trial.each(copies)
 

@@ -15,6 +15,7 @@ from sira_grpc.svid import identity_directory
 from tests.mesh.agent import identity_of
 from tests.mesh.cell import PATIENCE, PAUSE, Cell
 from tests.mesh.endpoint import SERVICE, Endpoint
+from tests.mesh.secured import MUTUAL
 from tests.mesh.secured_server import PEER
 from tests.mesh.trial import Row, Trial
 from tests.mesh.world import CALLER, SECURED, STRANGER, service_name
@@ -63,9 +64,9 @@ async def _not_taken(cell: Cell) -> None:
 async def allow(trial: Trial) -> None:
     """A rule allows who and what it names: this caller all calls, or one method."""
     await trial.each(lambda cell: cell.open(SECURED))
-    await trial.change(access_policy=_allowing(CALLER))
+    await _set(trial, _allowing(CALLER))
     await trial.each(lambda cell: cell.until(lambda tally: tally.only(*trial.secured.endpoints), 10))
-    await trial.change(access_policy=_allowing(CALLER, f"{SERVICE}Call"))
+    await _set(trial, _allowing(CALLER, f"{SERVICE}Call"))
 
     async def one_method(cell: Cell) -> None:
         await cell.until(lambda tally: tally.fails_with("PERMISSION_DENIED"), 10, method=OTHER)
@@ -73,7 +74,7 @@ async def allow(trial: Trial) -> None:
         assert tally.only(*trial.secured.endpoints), str(tally)
 
     await trial.each(one_method)
-    await trial.change(access_policy=None)
+    await _set(trial, None)
     await trial.each(lambda cell: cell.until(lambda tally: tally.only(*trial.secured.endpoints), 10, method=OTHER))
 
 
@@ -82,9 +83,9 @@ async def deny(trial: Trial) -> None:
     await trial.each(lambda cell: cell.open(SECURED))
     await trial.each(lambda cell: cell.until(lambda tally: tally.only(*trial.secured.endpoints), 10))
     for policy in (_allowing(STRANGER), AccessPolicy()):
-        await trial.change(access_policy=policy)
+        await _set(trial, policy)
         await trial.each(lambda cell: cell.until(lambda tally: tally.fails_with("PERMISSION_DENIED"), 10))
-        await trial.change(access_policy=None)
+        await _set(trial, None)
         await trial.each(lambda cell: cell.until(lambda tally: tally.only(*trial.secured.endpoints), 10))
 
 
@@ -162,6 +163,11 @@ async def _renew(trial: Trial, service: str) -> None:
 
 def _serial(folder: Path) -> int:
     return x509.load_pem_x509_certificates(identity_directory.read(folder).svid)[0].serial_number
+
+
+async def _set(trial: Trial, policy: AccessPolicy | None) -> None:
+    """Sets who may call. The service goes on with mutual TLS, which has to be said along with it."""
+    await trial.change(traffic_policy=MUTUAL, access_policy=policy)
 
 
 def _allowing(service: str, *methods: str) -> AccessPolicy:

@@ -118,17 +118,46 @@ def test_without_a_file_the_environment_is_chatter() -> None:
     assert "export GRPC_XDS_BOOTSTRAP=FILE\n" in run()[1]
 
 
-@pytest.mark.parametrize("kind", BootstrapKind)
-def test_every_kind_finds_its_bootstrap(kind: BootstrapKind) -> None:
+@pytest.mark.parametrize("kind", set(BootstrapKind) - {BootstrapKind.ENVOY})
+def test_every_kind_of_grpc_finds_its_bootstrap(kind: BootstrapKind) -> None:
     assert environment(kind, "/b.json")["GRPC_XDS_BOOTSTRAP"] == "/b.json"
     assert made("--kind", kind)["node"]["id"] == socket.gethostname()
 
 
-def test_node_js_takes_plaintext_only(tmp_path: Path, authority: Authority) -> None:
+def test_an_envoy_has_a_bootstrap_of_its_own(tmp_path: Path) -> None:
+    ports = ("--inbound", "15006:50051", "--egress", "15001", "--admin", "127.0.0.1:9901")
+    document = made("--kind", "envoy", "--service", "checkout", "-n", "shop", "--upstream", "pay", "--sotw", *ports)
+    assert document["node"]["cluster"] == "checkout.shop"
+    assert document["node"]["metadata"]["sira"] == {
+        "namespace": "shop",
+        "inbound": [{"port": 15006, "target_port": 50051}],
+        "upstreams": ["pay.shop"],
+        "egress_port": 15001,
+    }
+    assert document["dynamic_resources"]["ads_config"]["api_type"] == "GRPC"
+    assert run("--kind", "envoy", "--file", str(tmp_path / "envoy.json")) == ("", "")
+    assert json.loads((tmp_path / "envoy.json").read_text())["static_resources"]
+
+
+def test_an_envoy_elsewhere_needs_the_socket_of_an_agent() -> None:
+    assert "--sds-socket PATH" in run("--kind", "envoy", "--server", "a:1", code=ExitCode.USAGE)[1]
+
+
+@pytest.mark.parametrize("kind", ["node", "java"])
+def test_kinds_that_take_no_certificates_need_a_unix_socket(tmp_path: Path, authority: Authority, kind: str) -> None:
     svid_files.write(tmp_path, authority, identity=SERVICE)
-    complaint = run("--kind", "node", "--identity", str(tmp_path), "--server", "a:1", code=ExitCode.USAGE)[1]
-    assert "--kind node: its connection to a kernel cannot be secured" in complaint
-    assert "certificate_providers" in made("--kind", "node", "--identity", str(tmp_path), "--server", "unix:/sira")
+    identity = ("--kind", kind, "--identity", str(tmp_path))
+    complaint = run(*identity, "--server", "a:1", code=ExitCode.USAGE)[1]
+    assert f"--kind {kind}: it takes no certificates for its connection to a:1" in complaint
+    document = made(*identity, "--server", "unix:/run/sira.sock")
+    assert document["xds_servers"][0]["server_uri"] == "unix:///run/sira.sock"
+    assert credentials(document) == [{"type": "insecure"}]
+    assert document["certificate_providers"]
+
+
+def test_node_js_takes_plaintext_only() -> None:
+    assert credentials(made("--kind", "java", "--server", "a:1")) == [{"type": "tls", "config": {}}]
+    assert "it takes no certificates" in run("--kind", "node", "--server", "a:1", code=ExitCode.USAGE)[1]
 
 
 @pytest.mark.parametrize(
@@ -141,6 +170,9 @@ def test_node_js_takes_plaintext_only(tmp_path: Path, authority: Authority) -> N
         (["--service", "a/b"], "--service: "),
         (["--service", "namespaces/shop"], "--service: 'namespaces/shop' is no name of a service"),
         (["--service", "a.b"], "--service: "),
+        (["--egress", "15001"], "the options of an Envoy go with --kind envoy"),
+        (["--kind", "envoy", "--inbound", "1"], "--inbound: '1' must be PORT:TARGET_PORT"),
+        (["--kind", "envoy", "--admin", "x"], "--admin: 'x' is neither host:port nor unix:path"),
     ],
 )
 def test_what_makes_no_sense_is_refused(arguments: list[str], complaint: str, tmp_path: Path) -> None:

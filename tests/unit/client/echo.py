@@ -38,12 +38,18 @@ class Echo:
             "Both": grpc.stream_stream_rpc_method_handler(self._both),
         }
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Echo", handlers),))
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler("test.Echo", handlers), *self.other_services())
+        )
         if self._credentials is None:
             self.port = self._server.add_insecure_port(self.address)
         else:
             self.port = self._server.add_secure_port(self.address, self._credentials)
         await self._server.start()
+
+    def other_services(self) -> tuple[grpc.GenericRpcHandler, ...]:
+        """What it serves besides."""
+        return ()
 
     async def stop(self, grace: float | None = None) -> None:
         """Without a grace, breaks every connection as a killed process does."""

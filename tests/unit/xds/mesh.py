@@ -17,7 +17,7 @@ from sira.registry.v1.traffic_policy_pb2 import TrafficPolicy
 
 from sira_grpc.registry import names
 from sira_grpc.registry.view import RegistryView
-from sira_grpc.store import Change, Commit
+from sira_grpc.store import Change, Commit, Entry, Snapshot
 from sira_grpc.times import timestamp
 from sira_grpc.xds.world import World
 from tests.clocks import FakeClock
@@ -42,6 +42,7 @@ class Mesh:
         self.roots = b"-roots-" if trust_domain else b""
         self.world = World(self.view, self.clock, trust_domain, lambda: self.roots, load_report_interval)
         self._revision = 0
+        self._entries: dict[str, Entry] = {}
         self.put({names.namespace_key(NAMESPACE): Namespace(name=NAMESPACE)})
         late = LeaseRecord()
         late.suspect_time.CopyFrom(timestamp(1))
@@ -50,10 +51,18 @@ class Mesh:
     def put(self, values: dict[str, Message | None]) -> None:
         """Commits values, None for what is deleted."""
         self._revision += 1
+        for key, value in values.items():
+            self._entries.pop(key, None)
+            if value is not None:
+                self._entries[key] = Entry(key, value.SerializeToString(), self._revision)
         changes = (
             Change(k, v.SerializeToString() if v is not None else None, self._revision) for k, v in values.items()
         )
         self.view.apply(Commit(self._revision, tuple(changes)))
+
+    def snapshot(self) -> Snapshot:
+        """What the store would give a member that starts now."""
+        return Snapshot(self._revision, tuple(self._entries.values()), ())
 
     def service(self, service: str = WEB, **fields: Any) -> None:
         """Writes a service; the fields are those of its traffic policy."""
@@ -105,11 +114,8 @@ def endpoint(
     number: int, *, service: str = WEB, zone: str = "", region: str = "", check: str = "", **fields: Any
 ) -> Endpoint:
     """An endpoint at an address of its own, with the id `e{number}`."""
-    made = Endpoint(
-        name=f"{service}/endpoints/e{number}",
-        port=80,
-        **({"addresses": [f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"]} | fields),
-    )
+    usual: dict[str, Any] = {"addresses": [f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"], "port": 80}
+    made = Endpoint(name=f"{service}/endpoints/e{number}", **(usual | fields))
     if region or zone:
         made.locality.CopyFrom(Locality(region=region, zone=zone))
     if check == "grpc":

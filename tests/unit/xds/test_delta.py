@@ -99,8 +99,9 @@ async def test_a_name_that_stays_covered_is_sent_as_it_is(
     assert (bodies(response), removed(response)) == (["a1", "b1"], ["x"])
     client.unsubscribe(LISTENER, "a")
     assert bodies(client.acked()) == ["a1"]
-    client.unsubscribe(LISTENER, "x")
-    assert client.take() is None
+    client.unsubscribe(LISTENER, "x", "never")
+    response = client.acked()
+    assert (bodies(response), removed(response)) == ([], ["x"])
     client.unsubscribe(LISTENER, "*")
     await change(opened, source, LISTENER, "b", b"b2")
     assert client.take() is None
@@ -134,6 +135,13 @@ async def test_an_empty_first_request_is_nothing_where_there_is_no_wildcard(clie
     assert client.take() is None
     client.subscribe(ENDPOINTS, "a")
     assert bodies(client.one()) == ["a1"]
+
+
+async def test_a_first_request_that_only_unsubscribes_is_nothing(client: Client) -> None:
+    client.unsubscribe(CLUSTER, "a")
+    assert client.take() is None
+    client.subscribe(CLUSTER)
+    assert client.take() is None
 
 
 async def test_a_client_that_comes_back_is_sent_what_it_lacks(

@@ -167,6 +167,9 @@ def test_a_locality_with_one_endpoint_tells_of_it(world: World, reports: LoadRep
     source.put(ENDPOINTS, CLUSTER, body=assignment(x=["a", "c"], y=["b"]))
     reports.take(client, NODE, [by_locality(x=4, y=3)])
     assert loads(world) == {"a": 0, "b": 3}
+    source.put(ENDPOINTS, CLUSTER, body=assignment(x=["a", "c"]))
+    reports.take(client, NODE, [by_locality(x=4, y=2)])
+    assert loads(world) == {"a": 0, "b": 2}, "it drains, and calls to it are still under way"
 
 
 def test_what_can_be_made_again_is_not_kept_for_ever(reports: LoadReports, source: MemorySource) -> None:

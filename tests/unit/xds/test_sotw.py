@@ -189,7 +189,21 @@ async def test_a_stale_nonce_is_not_answered(client: Client, opened: Streams, so
     await change(opened, source, ENDPOINTS, "a", b"a2")
     second = client.take()
     client.ack(first, "a", "b")
-    client.say(ENDPOINTS, resource_names=["b"], response_nonce="unknown")
+    client.say(ENDPOINTS, resource_names=["a", "b"], response_nonce="unknown")
+    assert client.take() is None
+    client.ack(second, "a", "b")
+    assert bodies(client.one()) == ["b1"]
+
+
+async def test_what_a_stale_request_drops_is_sent_when_it_is_asked_for_again(
+    client: Client, opened: Streams, source: MemorySource
+) -> None:
+    client.ask(ENDPOINTS, "a", "b")
+    first = client.take()
+    await change(opened, source, ENDPOINTS, "a", b"a2")
+    second = client.take()
+    client.ack(first, "a")
+    client.ack(first, "a", "b")
     assert client.take() is None
     client.ack(second, "a", "b")
     assert bodies(client.one()) == ["b1"]

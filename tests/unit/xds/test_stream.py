@@ -191,9 +191,7 @@ async def test_a_cluster_that_is_asked_for_no_more_is_forgotten(
 
 
 @FORMS
-async def test_what_depends_on_the_service_of_the_client(
-    opened: Streams, source: MemorySource, *, delta: bool
-) -> None:
+async def test_what_depends_on_the_service_of_the_client(opened: Streams, source: MemorySource, *, delta: bool) -> None:
     source.put(LISTENER, "own", body=b"o1")
     await opened.step()
     mine = Client(opened.open(delta=delta), cluster="shop.prod")

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from sira_grpc.xds.stream import Stream
 from sira_grpc.xds.type_urls import CLUSTER, ENDPOINTS, FULL_STATE, LISTENER, ROUTES
 from tests.clocks import FakeClock
 from tests.unit.xds.memory_source import MemorySource
@@ -33,6 +34,7 @@ class HoldingClient(Client):
         held: by type and name, the bodies that it uses.
         refused: those that it has rejected, since it asked for that name.
         inbox: responses that it has not looked at yet.
+        known: on a delta stream, the versions of what it uses.
     """
 
     def __init__(self, *args: Any) -> None:
@@ -41,6 +43,7 @@ class HoldingClient(Client):
         self.held: dict[tuple[str, str], str] = {}
         self.refused: set[tuple[str, str, str]] = set()
         self.inbox: list[Any] = []
+        self.known: dict[tuple[str, str], str] = {}
 
     def covers(self, type_url: str, name: str) -> bool:
         return bool({name, "*"} & self.asked.get(type_url, set()))
@@ -52,7 +55,6 @@ class HoldingClient(Client):
         found = {name: body for name, body in _content(response).items() if self.covers(response.type_url, name)}
         bad = sorted(name for name, body in found.items() if body.startswith("bad"))
         for name in bad:
-            self.must_be_new(response.type_url, name, found[name])
             self.refused.add((response.type_url, name, found.pop(name)))
         self.use(response, found, bad)
         if bad:
@@ -60,8 +62,13 @@ class HoldingClient(Client):
         else:
             self.ack(response, *self.listed(response.type_url))
 
-    def must_be_new(self, type_url: str, name: str, body: str) -> None:
-        assert (type_url, name, body) not in self.refused, "what was rejected was sent again"
+    def receive(self, data: bytes) -> None:
+        """Puts a response into the inbox. What was rejected before it was made is not in there."""
+        kind = DeltaDiscoveryResponse if self.stream.delta else DiscoveryResponse
+        response = kind.FromString(data)
+        self.inbox.append(response)
+        for name, body in _content(response).items():
+            assert (response.type_url, name, body) not in self.refused
 
     def use(self, response: Any, found: dict[str, str], bad: list[str]) -> None:
         type_url = response.type_url
@@ -72,6 +79,25 @@ class HoldingClient(Client):
         for name in removed:
             self.held.pop((type_url, name), None)
         self.held.update({(type_url, name): body for name, body in found.items()})
+        if self.stream.delta:
+            self.known.update(
+                {(type_url, each.name): each.version for each in response.resources if each.name in found}
+            )
+
+    def connect(self, stream: Stream) -> None:
+        """Goes on over another stream with what it has."""
+        self.stream = stream
+        self.inbox.clear()
+        self.nonces.clear()
+        self.refused.clear()
+        for type_url in (LISTENER, ROUTES, ENDPOINTS, CLUSTER):
+            if not self.asked.get(type_url):
+                self.asked.pop(type_url, None)
+            elif stream.delta:
+                known = {name: self.known[type_url, name] for kind, name in self.held if kind == type_url}
+                self.subscribe(type_url, *self.listed(type_url), known=known)
+            else:
+                self.ask(type_url, *self.listed(type_url))
 
     def listed(self, type_url: str) -> list[str]:
         return sorted(self.asked.get(type_url, set()))
@@ -125,13 +151,17 @@ class StreamMachine(RuleBasedStateMachine):
     def take(self) -> None:
         data = self.client.stream.next_response()
         if data is not None:
-            kind = DeltaDiscoveryResponse if self.client.stream.delta else DiscoveryResponse
-            self.client.inbox.append(kind.FromString(data))
+            self.client.receive(data)
 
     @precondition(lambda self: self.client.inbox)
     @rule()
     def look(self) -> None:
         self.client.look()
+
+    @rule()
+    def reconnect(self) -> None:
+        self.client.stream.close()
+        self.client.connect(self.streams.open(delta=self.client.stream.delta))
 
     @rule(seconds=st.sampled_from([1, 6]))
     def wait(self, seconds: int) -> None:

@@ -107,7 +107,10 @@ async def test_endpoints_of_an_envoy_have_a_ttl_and_heartbeats(source: MemorySou
     clock.advance(TTL / 3)
     await opened.step()
     beat = envoy.acked("a", "b", "x")
-    assert [(r.name, r.HasField("resource"), r.ttl.seconds) for r in wrapped(beat)] == [("a", False, 9), ("b", False, 9)]
+    assert [(r.name, r.HasField("resource"), r.ttl.seconds) for r in wrapped(beat)] == [
+        ("a", False, 9),
+        ("b", False, 9),
+    ]
     if delta:
         assert [r.version for r in wrapped(beat)] == [r.version for r in wrapped(taken[ENDPOINTS])]
     else:
@@ -186,6 +189,23 @@ async def test_run_waits_for_what_is_due_next(source: MemorySource) -> None:
     assert forever._wait() is None
     source.put(CLUSTER, "a")
     assert forever._wait() == 0
+
+
+async def test_what_is_counted(source: MemorySource) -> None:
+    clock = FakeClock()
+    opened = streams(source, clock)
+    spans: list[float] = []
+    opened.pushed.append(spans.append)
+    await opened.step()
+    client = Client(opened.open(delta=False))
+    client.ask(ENDPOINTS, "a")
+    client.nack(client.one(), "a")
+    source.put(ENDPOINTS, "a")
+    clock.advance(0.25)
+    await opened.step()
+    client.acked("a")
+    assert (opened.responses, opened.rejections) == (2, 1)
+    assert spans == [0, 0.25]
 
 
 async def test_streams_that_ask_for_the_same_share_it(source: MemorySource) -> None:

@@ -12,9 +12,10 @@ from sira.registry.v1.traffic_policy_pb2 import LB_POLICY_ORCA_WEIGHTED, Traffic
 
 from sira_client.balanced.breakers import Breaker
 from sira_client.balanced.lane import Lane, told
+from sira_client.balanced.load_streams import LoadStreams
 from sira_client.balanced.subchannel import SubChannel
 from sira_client.balancing.orca import UPDATE_SECONDS, LoadWeights
-from sira_client.balancing.orca_report import KEY, decode
+from sira_client.balancing.orca_report import KEY, LoadReport, decode
 from sira_client.balancing.outliers import OutlierDetector, interval_of
 from sira_client.settings import Settings
 
@@ -42,6 +43,7 @@ class Observer:
         self._active = False
         self._detector: OutlierDetector | None = None
         self._loads: LoadWeights | None = None
+        self._streams = LoadStreams(self._loaded)
         self._lanes: dict[str, Lane] = {}
         self._judging: asyncio.Task[None] | None = None
         self._updating: asyncio.Task[None] | None = None
@@ -86,8 +88,13 @@ class Observer:
             lane = self._lanes[subchannel.name] = Lane(subchannel, self._breaker, self._call_ended)
         return lane
 
+    def connected(self, subchannels: Iterable[SubChannel]) -> None:
+        """Takes in which connections get calls."""
+        self._streams.sync(() if self._loads is None else subchannels)
+
     def close(self) -> None:
         """Watches no more."""
+        self._streams.close()
         for task in (self._judging, self._updating):
             if task is not None:
                 task.cancel()
@@ -130,7 +137,11 @@ class Observer:
             report = trailing.get(KEY) if trailing is not None else None
             load = decode(report) if isinstance(report, bytes) else None
             if load is not None:
-                self._loads.report(name, load, self._settings.clock.time_ns())
+                self._loaded(name, load)
+
+    def _loaded(self, name: str, load: LoadReport) -> None:
+        if self._loads is not None:
+            self._loads.report(name, load, self._settings.clock.time_ns())
 
 
 def _replaced(task: asyncio.Task[None] | None, work: Coroutine[Any, Any, None] | None) -> asyncio.Task[None] | None:

@@ -50,7 +50,7 @@ def applies(policy: SessionAffinity, method: str) -> bool:
 def find(policy: SessionAffinity, metadata: Iterable[tuple[str, str | bytes]]) -> Place | None:
     """Where the session of a call is at home; None for a call without one, or with a cookie that is none of ours."""
     for key, value in metadata:
-        if key.lower() != COOKIE or not isinstance(value, str):
+        if key != COOKIE or not isinstance(value, str):
             continue
         for pair in value.split(";"):
             name, _, text = pair.strip().partition("=")

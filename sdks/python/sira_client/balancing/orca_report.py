@@ -1,4 +1,4 @@
-"""Reads what an endpoint reports of its load with an answer, without depending on xDS's generated code.
+"""Reads what an endpoint reports of its load, without depending on xDS's generated code.
 
 The message is declared here, by number, in a descriptor pool of its own: so it clashes with no other copy in the
 process. Of xds.data.orca.v3.OrcaLoadReport it has the fields that weights are made of.
@@ -13,8 +13,9 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
 
-KEY = "endpoint-load-metrics-bin"
-"""The trailing metadata that holds the report."""
+KEY = "sira-load-metrics-bin"
+"""The trailing metadata that holds the report of an answer: gRPC keeps `endpoint-load-metrics-bin`, the usual one, to
+itself."""
 
 _DOUBLE, _UINT64 = descriptor_pb2.FieldDescriptorProto.TYPE_DOUBLE, descriptor_pb2.FieldDescriptorProto.TYPE_UINT64
 _FIELDS = (

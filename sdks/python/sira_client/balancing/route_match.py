@@ -18,8 +18,7 @@ Matcher = Callable[[str, Headers], bool]
 def headers_of(metadata: Iterable[tuple[str, str | bytes]]) -> Headers:
     """The metadata of a call as matches see it: without what is binary and what is gRPC's own."""
     found: dict[str, str] = {}
-    for key, value in metadata:
-        name = key.lower()
+    for name, value in metadata:
         if not name.endswith("-bin") and not name.startswith("grpc-"):
             text = value if isinstance(value, str) else value.decode("ascii", "replace")
             found[name] = f"{found[name]},{text}" if name in found else text

@@ -71,8 +71,10 @@ class RouteTable:
     """
 
     def __init__(self, policy: TrafficPolicy, service: str) -> None:
-        self._rules = [_rule(route, policy, service) for route in policy.routes]
-        self._rules.append(_rule(Route(), policy, service))
+        rules = [_rule(route, policy, service) for route in [*policy.routes, Route()]]
+        # What comes after a route that takes every call gets none, and its targets need not be there.
+        last = next(number for number, rule in enumerate(rules) if not rule.matchers)
+        self._rules = rules[: last + 1]
         self._by_headers = any(match.headers for route in policy.routes for match in route.matches)
         self.targets = frozenset(target for rule in self._rules for target in rule.splits.targets)
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sira.registry.v1.traffic_policy_pb2 import (
     LB_POLICY_LEAST_REQUEST,
+    LB_POLICY_ORCA_WEIGHTED,
     LB_POLICY_RING_HASH,
     LB_POLICY_ROUND_ROBIN,
     LbPolicy,
@@ -43,7 +44,7 @@ def test_whoever_is_picked_has_a_weight(
     assert all(chosen.pick(key).weight for _ in range(20))
 
 
-@pytest.mark.parametrize("policy", LbPolicy.values())
+@pytest.mark.parametrize("policy", [policy for policy in LbPolicy.values() if policy != LB_POLICY_ORCA_WEIGHTED])
 def test_calls_fall_in_proportion_to_weight(policy: LbPolicy.ValueType) -> None:
     found = [*of_weights(1000, 3000), *of_weights(500, 1500, priority=1, start=2), *of_weights(0, priority=2, start=4)]
     counts = picks(found, policy)
@@ -51,6 +52,16 @@ def test_calls_fall_in_proportion_to_weight(policy: LbPolicy.ValueType) -> None:
         share = candidate.weight / 6000
         # Five standard deviations of a binomial; chance is seeded, so this holds always or never.
         assert abs(counts[candidate.endpoint.name] - 4000 * share) <= 5 * (4000 * share * (1 - share)) ** 0.5
+
+
+def test_reported_load_stands_in_for_weight() -> None:
+    found, load = of_weights(1000, 3000, 1000), {name(0): 3.0, name(1): 1.0}
+    policy = TrafficPolicy(lb_policy=LB_POLICY_ORCA_WEIGHTED)
+    chosen = make_picker(found, policy, random=Random(1), in_flight={}, load_weights=load)
+    counts = Counter(chosen.pick("").endpoint.name for _ in range(600))
+    assert {each: round(count / 100) for each, count in counts.items()} == {name(0): 3, name(1): 1, name(2): 2}
+    alike = Counter(picks(found, LB_POLICY_ORCA_WEIGHTED, 600))
+    assert set(alike.values()) == {200}
 
 
 @pytest.mark.parametrize("policy", LbPolicy.values())

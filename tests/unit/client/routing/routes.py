@@ -27,17 +27,19 @@ class Direct:
 
 
 class InOrder:
-    """A router that goes through its routes in order, once `open` is set."""
+    """A router that goes through its routes in order, once `open` is set. Each call that asks releases `asked`."""
 
     def __init__(self, *routes: Direct) -> None:
         self.routes = routes
         self.open = asyncio.Event()
         self.open.set()
         self.infos: list[CallInfo] = []
+        self.asked = asyncio.Semaphore(0)
         self.error: Exception | None = None
 
     async def route(self, info: CallInfo, tried: Collection[Route]) -> Route | None:
         self.infos.append(info)
+        self.asked.release()
         await self.open.wait()
         if self.error is not None:
             raise self.error

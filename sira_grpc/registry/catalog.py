@@ -17,10 +17,10 @@ from sira_grpc.errors import AlreadyExists, NotEmpty, ServiceNotFound
 from sira_grpc.etags import check_etag, with_etag
 from sira_grpc.field_masks import overwrite
 from sira_grpc.registry import names
-from sira_grpc.registry.destinations import check_destinations
 from sira_grpc.registry.entries import NamespaceEntry, ServiceEntry
 from sira_grpc.registry.events import EventLog
 from sira_grpc.registry.guards import DeletionGuard
+from sira_grpc.registry.policy_checks import check_access, check_destinations
 from sira_grpc.registry.registrar import Registrar
 from sira_grpc.registry.tenants import Tenant
 from sira_grpc.registry.view import RegistryView
@@ -159,6 +159,7 @@ class Catalog:
         return self._written(message, revision)
 
     def _check_policy(self, service: Service) -> None:
+        check_access(service)
         check_destinations(service, self._view)
         for check in self.policy_checks:
             check(service)

@@ -12,6 +12,7 @@ from sira.registry.v1.traffic_policy_pb2 import TrafficPolicy
 from sira_grpc.times import NANOS
 from sira_grpc.xds import wire
 from sira_grpc.xds.ages import Ages
+from sira_grpc.xds.api_listeners import WAITS_FOR_MISSING
 from sira_grpc.xds.coverage import covered
 from sira_grpc.xds.node import Node
 from sira_grpc.xds.ramps import Ramps
@@ -19,7 +20,7 @@ from sira_grpc.xds.recent import Recent
 from sira_grpc.xds.resource import Resource
 from sira_grpc.xds.source import Change
 from sira_grpc.xds.subjects import Subject, depends_on_node, subject
-from sira_grpc.xds.type_urls import SECRET
+from sira_grpc.xds.type_urls import LISTENER, SECRET
 from sira_grpc.xds.variants import variant
 from sira_grpc.xds.world import World
 
@@ -93,9 +94,10 @@ class Catalog:
         policy = _NO_POLICY
         if about.target is not None:
             service = self._world.view.services.get(about.target.service)
-            if service is None:
+            if service is not None:
+                policy = service.message.traffic_policy
+            elif type_url != LISTENER or node.kind not in WAITS_FOR_MISSING:
                 return None
-            policy = service.message.traffic_policy
         stamp = self._ages.of(type_url, about, node)
         if not stamp:
             return None

@@ -24,7 +24,7 @@ from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import UInt32Value, UInt64Value
 from sira.registry.v1.traffic_policy_pb2 import LbPolicy, TrafficPolicy
 
-from sira_grpc.xds.node import Node
+from sira_grpc.xds.node import NODE_JS, Node
 from sira_grpc.xds.packing import packed
 from sira_grpc.xds.ramps import ramps
 
@@ -50,20 +50,21 @@ def lb_policy(policy: TrafficPolicy, node: Node) -> LoadBalancingPolicy:
     """Returns the policies that a client is to take the first of that it knows."""
     if node.envoy:
         return _list(_envoy(policy))
-    picking = [each for each in (_grpc(policy), RoundRobin()) if each is not None]
+    picking = [each for each in (_grpc(policy, node), RoundRobin()) if each is not None]
     if by_locality(policy):
         return _list(WrrLocality(endpoint_picking_policy=_list(*picking)))
     return _list(*picking)
 
 
-def _grpc(policy: TrafficPolicy) -> Message | None:
+def _grpc(policy: TrafficPolicy, node: Node) -> Message | None:
     """Returns what some clients of gRPC know beside round robin."""
     made: Message | None = None
     match policy.lb_policy:
         case LbPolicy.LB_POLICY_LEAST_REQUEST:
             made = LeastRequest(choice_count=UInt32Value(value=CHOICES))
         case LbPolicy.LB_POLICY_RING_HASH:
-            made = _ring_hash()
+            # Node reads sizes of rings as text, and rejects them (@grpc/grpc-js-xds 1.14).
+            made = RingHash(hash_function=RingHash.HashFunction.XX_HASH) if node.kind == NODE_JS else _ring_hash()
         case LbPolicy.LB_POLICY_ORCA_WEIGHTED:
             made = orca.ClientSideWeightedRoundRobin()
     return made

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from sira.registry.v1.traffic_policy_pb2 import TrafficPolicy
 
-from sira_grpc.registry.destinations import destinations
+from sira_grpc.registry.policy_checks import destinations
 from sira_grpc.registry.resources import Resources
 from sira_grpc.xds.names import Target
 

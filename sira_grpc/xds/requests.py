@@ -14,7 +14,8 @@ NODE_ID_LENGTH = 1024
 MAX_LOGGED = 64
 """Unknown types that are logged, at most."""
 
-_LOCATORS = ("resource_locators", "resource_locators_subscribe", "resource_locators_unsubscribe")
+_LOCATORS = ("resource_locators",)
+_DELTA_LOCATORS = ("resource_locators_subscribe", "resource_locators_unsubscribe")
 _TYPES = frozenset(ORDER)
 _log = logging.getLogger(__name__)
 _logged: set[str] = set()
@@ -33,8 +34,13 @@ def node_of(request: Any, identity: SpiffeId | None) -> Node:
     return read_node(request.node, identity)
 
 
-def type_of(request: Any, own: str | None) -> str:
-    """Returns the type that a request is about; empty if it is one that is not served. `own`: the stream's, if it has.
+def type_of(request: Any, own: str | None, *, delta: bool) -> str:
+    """Returns the type that a request is about; empty if it is one that is not served.
+
+    Args:
+        request: a DeltaDiscoveryRequest if it is `delta`, else a DiscoveryRequest.
+        own: the only type that the stream is for; None if it is aggregated.
+        delta: see request.
 
     Raises:
         InvalidField: there is none; it is not that of the stream; or resources are asked for in a way that is not
@@ -45,8 +51,8 @@ def type_of(request: Any, own: str | None) -> str:
         raise InvalidField([FieldViolation("type_url", "is required on an aggregated stream")])
     if own is not None and type_url != own:
         raise InvalidField([FieldViolation("type_url", f"is {own} on this stream")])
-    for field in _LOCATORS:
-        if getattr(request, field, None):
+    for field in _DELTA_LOCATORS if delta else _LOCATORS:
+        if getattr(request, field):
             raise InvalidField([FieldViolation(field, "is not supported: ask for resources by name")])
     if type_url in _TYPES:
         return type_url

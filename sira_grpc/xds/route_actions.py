@@ -12,7 +12,7 @@ from sira.registry.v1.route_pb2 import Mirror, Route
 from sira.registry.v1.service_pb2 import Service
 from sira.registry.v1.traffic_policy_pb2 import LbPolicy, TrafficPolicy
 
-from sira_grpc.registry.destinations import destinations
+from sira_grpc.registry.policy_checks import destinations
 from sira_grpc.xds.faults import percentage
 from sira_grpc.xds.names import Target, cluster
 from sira_grpc.xds.node import C_CORE, Node

@@ -17,11 +17,11 @@ from sira.registry.v1.service_pb2 import Service
 from sira.registry.v1.traffic_policy_pb2 import TrafficPolicy
 
 from sira_grpc.xds import wire
-from sira_grpc.xds.faults import http_fault
+from sira_grpc.xds.faults import http_fault, mark
 from sira_grpc.xds.http_filters import FAULT, SESSION, keeps_sessions
 from sira_grpc.xds.inbound_routes import inbound_routes
 from sira_grpc.xds.names import EGRESS, INBOUND, service_named, short
-from sira_grpc.xds.node import ENVOY, Node
+from sira_grpc.xds.node import C_CORE, ENVOY, Node
 from sira_grpc.xds.packing import packed
 from sira_grpc.xds.route_actions import mirror_policy, route_action
 from sira_grpc.xds.route_matches import every_call, route_matches
@@ -49,7 +49,10 @@ def build(world: World, name: str, node: Node) -> RouteConfiguration | bytes | N
     entry = world.view.services.get(service_named(name, ""))
     if entry is None:
         return None
-    return RouteConfiguration(name=name, virtual_hosts=[_virtual_host(entry.message, [_ANY_HOST], node)])
+    domains = [_ANY_HOST]
+    if node.kind == C_CORE and (marked := mark(entry.message.traffic_policy)):
+        domains.append(marked)
+    return RouteConfiguration(name=name, virtual_hosts=[_virtual_host(entry.message, domains, node)])
 
 
 def _egress(world: World, node: Node) -> bytes | None:

@@ -93,7 +93,7 @@ class Stream:
         """
         if self.closed:
             return
-        type_url = type_of(request, self._type_url)
+        type_url = type_of(request, self._type_url, delta=self.delta)
         reader = self._reader or self._reader_of(node_of(request, self.identity))
         if type_url:
             subscription = self._subscriptions.get(type_url)

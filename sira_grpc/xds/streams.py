@@ -112,7 +112,7 @@ class Streams:
         Raises:
             InvalidField: it breaks a rule.
         """
-        asked = type_of(request, type_url)
+        asked = type_of(request, type_url, delta=False)
         subscription = SotwSubscription(self._reader(node_of(request, identity)), asked)
         subscription.receive(request)
         response = subscription.compose("", self._source.generation, self._clock.monotonic())

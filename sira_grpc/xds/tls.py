@@ -14,6 +14,7 @@ from envoy.extensions.transport_sockets.tls.v3.common_pb2 import (
     CertificateProviderPluginInstance,
     CertificateValidationContext,
     SubjectAltNameMatcher,
+    TlsParameters,
 )
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import CommonTlsContext, DownstreamTlsContext, UpstreamTlsContext
@@ -110,6 +111,11 @@ def _provided(names: list[StringMatcher]) -> CommonTlsContext:
 
 def _from_sds(names: list[SubjectAltNameMatcher]) -> CommonTlsContext:
     return CommonTlsContext(
+        # By itself, an Envoy that connects goes no further than 1.2, which a server may refuse.
+        tls_params=TlsParameters(
+            tls_minimum_protocol_version=TlsParameters.TlsProtocol.TLSv1_2,
+            tls_maximum_protocol_version=TlsParameters.TlsProtocol.TLSv1_3,
+        ),
         tls_certificate_sds_secret_configs=[_secret(IDENTITY)],
         combined_validation_context=CommonTlsContext.CombinedCertificateValidationContext(
             default_validation_context=CertificateValidationContext(match_typed_subject_alt_names=names),

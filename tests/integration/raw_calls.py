@@ -16,6 +16,7 @@ from sira.cluster.v1 import cluster_service_pb2, election_service_pb2, lock_serv
 from sira.identity.v1 import authority_service_pb2, identity_service_pb2
 from sira.kernel.v1 import kernel_service_pb2
 from sira.registry.v1 import registry_service_pb2, resolver_service_pb2
+from sira.xds.v1 import client_service_pb2
 
 from tests.integration.registry_kernel import DETAILS, Running, reason_of
 from tests.integration.registry_world import Case
@@ -34,6 +35,7 @@ _SERVICES = [
     publish_service_pb2.DESCRIPTOR.services_by_name["PublishService"],
     subscription_service_pb2.DESCRIPTOR.services_by_name["SubscriptionService"],
     dead_letter_service_pb2.DESCRIPTOR.services_by_name["DeadLetterService"],
+    client_service_pb2.DESCRIPTOR.services_by_name["ClientService"],
 ]
 METHODS: Mapping[str, MethodDescriptor] = {
     f"{service.full_name}/{method.name}": method for service in _SERVICES for method in service.methods

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 
+import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from sira.registry.v1.retry_policy_pb2 import RETRY_ON_UNAVAILABLE, RetryPolicy
 from sira.registry.v1.route_pb2 import Destination, HeaderMatch, Route, RouteMatch, Split
 from sira.registry.v1.session_affinity_pb2 import SessionAffinity
 from sira.registry.v1.traffic_policy_pb2 import LB_POLICY_ORCA_WEIGHTED, TrafficPolicy
-from sira_client import BalancedChannel, Client, Service, Settings, connect_insecure
+from sira_client import BalancedChannel, Client, Service, Settings, UnavailableError, connect_insecure
 from sira_client.balancing.target import Target
 
 from sira_grpc.xds import names
@@ -68,8 +69,8 @@ async def in_effect(channel: BalancedChannel, *targets: Target) -> None:
             await channel._selector.changed()
 
 
-def split(weight: int, **destination: str) -> Split:
-    return Split(weight=weight, destination=Destination(**destination))
+def split(weight: int, *, service: str = "", version: str = "") -> Split:
+    return Split(weight=weight, destination=Destination(service=service, version=version))
 
 
 async def test_a_canary_takes_over_under_load_and_no_call_fails(client: Client, echoes: list[Echo]) -> None:
@@ -117,7 +118,9 @@ async def test_a_service_that_only_sends_calls_on(client: Client, echoes: list[E
     assert {await callee(b"", timeout=20) for _ in range(5)} == {b"b"}
     assert {await callee(b"", timeout=20, metadata=(("tier", "beta"),)) for _ in range(5)} == {b"c"}
     await client.registry.DeleteService(DeleteServiceRequest(name=front))
-    assert (await callee(b"", timeout=20)) in {b"b"}
+    await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
+    with pytest.raises(UnavailableError, match="was deleted"):
+        await callee(b"", timeout=20)
 
 
 async def test_retries_and_sessions_of_a_real_policy(client: Client, echoes: list[Echo]) -> None:

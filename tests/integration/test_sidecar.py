@@ -56,7 +56,7 @@ async def create(channel: Any, name: str) -> None:
 
 
 def states(known: Sequence[Endpoint]) -> list[str]:
-    return sorted(HealthState.Name(each.health_state).removeprefix("HEALTH_STATE_") for each in known)
+    return sorted(HealthState.Name(each.status.state).removeprefix("HEALTH_STATE_") for each in known)
 
 
 async def ready(process: SiraProcess) -> dict[str, Any]:

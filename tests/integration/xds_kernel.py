@@ -111,10 +111,10 @@ class XdsKernel(Running):
         assert self.kernel.xds is not None
         return len(self.kernel.xds.streams.streams)
 
-    async def settled(self, streams: int) -> None:
-        """Returns once no more than so many streams are open."""
+    async def settled(self) -> None:
+        """Returns once no stream is open."""
         async with asyncio.timeout(PATIENCE):
-            while self.count() > streams:
+            while self.count():
                 # The kernel learns that a client is gone when it has read that from the connection.
                 await self.status()
 

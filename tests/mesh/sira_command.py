@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from tests.mesh.world import World
@@ -55,9 +56,12 @@ async def sira_process(
         )
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(READY_SECONDS):
-            ready = await process.stdout.readline()
-        assert ready, path.read_text(errors="replace")[-4000:]
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                ready = await process.stdout.readline()
+        except TimeoutError:
+            ready = b""
+        assert ready, f"sira {arguments[0]} does not get ready: {await asyncio.to_thread(_tail, path)}"
         yield json.loads(ready)
     finally:
         if process.returncode is None:
@@ -68,6 +72,10 @@ async def sira_process(
         except TimeoutError:
             process.kill()
             await process.wait()
+
+
+def _tail(path: Path) -> str:
+    return path.read_text(errors="replace")[-4000:]
 
 
 def _environment(world: World, *, operator: bool) -> Mapping[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from sira_grpc.xds.name_sets import EMPTY
 from sira_grpc.xds.node import Node
@@ -40,7 +40,7 @@ class MemorySource:
         """Has resources be gone."""
         self.change({(type_url, name): None for name in names})
 
-    def change(self, bodies: dict[tuple[str, str], bytes | None], *, services: frozenset[str] = EMPTY) -> None:
+    def change(self, bodies: Mapping[tuple[str, str], bytes | None], *, services: frozenset[str] = EMPTY) -> None:
         """Changes many at once, and tells of them as of one change."""
         self.generation += 1
         touched: dict[str, set[str]] = {}

@@ -9,6 +9,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from sira.xds.v1.client_pb2 import ClientKind
 
 from sira_grpc.xds import listeners
+from sira_grpc.xds.api_listeners import WAITS_FOR_MISSING
 from sira_grpc.xds.http_filters import FAULT, ROUTER
 from sira_grpc.xds.node import Node
 from sira_grpc.xds.world import World
@@ -59,3 +60,10 @@ def test_each_kind_has_its_own_listeners() -> None:
     assert listeners.build(WORLD, "egress", ENVOY_NODE) is not None
     assert listeners.build(WORLD, "egress", PYTHON) is None
     assert listeners.build(WORLD, "echo.shop", ENVOY_NODE) is None
+
+
+@pytest.mark.parametrize("kind", WAITS_FOR_MISSING)
+def test_who_does_not_read_errors_of_resources_calls_nothing_instead_of_waiting(kind: ClientKind.ValueType) -> None:
+    told = manager("missing.shop", Node(id="n", kind=kind))
+    assert [list(host.routes) for host in told.route_config.virtual_hosts] == [[]]
+    assert listeners.build(WORLD, "Not a service", Node(id="n", kind=kind)) is None

@@ -1,4 +1,4 @@
-"""Random clients and changes: once all is quiet, a client has exactly what there is for it, but for what it rejected."""
+"""Random clients and changes: once all is quiet, a client has what there is for it, but for what it rejected."""
 
 from __future__ import annotations
 

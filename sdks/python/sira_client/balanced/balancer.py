@@ -254,7 +254,7 @@ class Balancer:
             # Only then: a new picker forgets whose turn it is.
             self._picker = self._picker_of(live)
             self._live = live
-            self._observer.connected(self._pool[c.endpoint.name] for c in live)
+        self._observer.connected(self._pool[c.endpoint.name] for c in live)
         self._wake()
 
     def _spread_anew(self) -> None:

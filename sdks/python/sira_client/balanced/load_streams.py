@@ -43,9 +43,10 @@ class LoadStreams:
         self.sync(())
 
     async def _listen(self, subchannel: SubChannel) -> None:
-        stream: grpc.aio.UnaryStreamCall[bytes, bytes] = subchannel.channel.unary_stream(METHOD)(EVERY_10_SECONDS)
-        with suppress(grpc.aio.AioRpcError):  # the next connection is asked again
-            async for serialized in stream:
+        # The next connection is asked again.
+        with suppress(grpc.aio.AioRpcError, grpc.aio.UsageError):
+            method: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = subchannel.channel.unary_stream(METHOD)
+            async for serialized in method(EVERY_10_SECONDS):
                 load = decode(serialized)
                 if load is not None:
                     self._report(subchannel.name, load)

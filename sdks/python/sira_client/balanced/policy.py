@@ -93,9 +93,9 @@ class PolicySelector:
     @property
     def state(self) -> grpc.ChannelConnectivity:
         """READY when a call may find an endpoint; TRANSIENT_FAILURE when it would fail; else CONNECTING."""
-        active = self._active
-        if active is None or active.table is None:
-            return self._clusters.main.state
+        active, main = self._active, self._clusters.main
+        if active is None or active.table is None or main.backend.view is None:
+            return main.state
         states = {balancer.state for balancer in self._clusters.balancers(active.table.targets)}
         ranked = (grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.CONNECTING)
         return next((state for state in ranked if state in states), grpc.ChannelConnectivity.TRANSIENT_FAILURE)

@@ -41,7 +41,9 @@ class Reporting(Flaky):
         self.listeners = 0
 
     def other_services(self) -> tuple[grpc.GenericRpcHandler, ...]:
-        methods = {"StreamCoreMetrics": grpc.unary_stream_rpc_method_handler(self._stream)}
+        methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            "StreamCoreMetrics": grpc.unary_stream_rpc_method_handler(self._stream)
+        }
         return (grpc.method_handlers_generic_handler("xds.service.orca.v3.OpenRcaService", methods),)
 
     async def _stream(self, request: bytes, context: Context) -> AsyncIterator[bytes]:

@@ -52,5 +52,11 @@ def test_all_of_a_match_must_hold() -> None:
 
 
 def test_metadata_as_matches_see_it() -> None:
-    metadata = [("tier", "beta"), ("tier", b"gold"), ("trace-bin", b"\xff"), ("grpc-x", "1"), ("raw", b"\xff")]
+    metadata: list[tuple[str, str | bytes]] = [
+        ("tier", "beta"),
+        ("tier", b"gold"),
+        ("trace-bin", b"\xff"),
+        ("grpc-x", "1"),
+        ("raw", b"\xff"),
+    ]
     assert headers_of(metadata) == {"tier": "beta,gold", "raw": "�"}

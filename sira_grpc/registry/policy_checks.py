@@ -1,4 +1,4 @@
-"""The destinations in traffic policies: which there are, and whether the services that they name are there."""
+"""What policies of a service must keep beyond the rules of the protos: destinations that are there, among others."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sira.registry.v1.route_pb2 import Destination
 from sira.registry.v1.service_pb2 import Service
-from sira.registry.v1.traffic_policy_pb2 import TrafficPolicy
+from sira.registry.v1.traffic_policy_pb2 import TlsMode, TrafficPolicy
 
 from sira_grpc.errors import FieldViolation, InvalidField
 from sira_grpc.registry.resources import Resources
@@ -24,6 +24,18 @@ def destinations(policy: TrafficPolicy) -> Iterator[tuple[str, Destination]]:
                 yield f"routes[{number}].splits[{place}].destination", split.destination
         if route.HasField("mirror"):
             yield f"routes[{number}].mirror.destination", route.mirror.destination
+
+
+def check_access(service: Service) -> None:
+    """Makes sure that who may call a service can be known.
+
+    Not a rule of the proto: an update may bring the one part of it, and the service have the other.
+
+    Raises:
+        InvalidField: there is an access policy, and callers need not show a certificate.
+    """
+    if service.HasField("access_policy") and service.traffic_policy.tls != TlsMode.TLS_MODE_MUTUAL:
+        raise InvalidField([FieldViolation("service.access_policy", "needs traffic_policy.tls to be TLS_MODE_MUTUAL")])
 
 
 def check_destinations(service: Service, resources: Resources) -> None:

@@ -10,7 +10,7 @@ from sira.registry.v1.service_pb2 import Service
 from sira.registry.v1.traffic_policy_pb2 import TlsMode, TrafficPolicy
 
 from sira_grpc.errors import InvalidField, PolicyNotSupported
-from sira_grpc.registry.destinations import destinations
+from sira_grpc.registry.policy_checks import destinations
 from tests.unit.registry.world import DEFAULT, SERVICE, World, endpoint
 
 OTHER = f"{DEFAULT}/services/other"
@@ -87,6 +87,9 @@ async def test_who_may_call_needs_callers_with_identities(world: World) -> None:
     both = Service(name=SERVICE, access_policy=access, traffic_policy=TrafficPolicy(tls=TlsMode.TLS_MODE_MUTUAL))
     written = await catalog.update_service(both, FieldMask(paths=["access_policy", "traffic_policy.tls"]), actor="")
     assert written.message.access_policy == access
+    fewer = Service(name=SERVICE, access_policy=AccessPolicy())
+    written = await catalog.update_service(fewer, FieldMask(paths=["access_policy"]), actor="")
+    assert written.message.access_policy == AccessPolicy(), "what is there already counts"
     with pytest.raises(InvalidField):
         await catalog.update_service(Service(name=SERVICE), FieldMask(paths=["traffic_policy.tls"]), actor="")
 

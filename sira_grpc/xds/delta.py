@@ -6,6 +6,7 @@ from typing import Any
 
 from sira_grpc.xds.encoding import delta_heartbeat, delta_response
 from sira_grpc.xds.name_sets import EMPTY
+from sira_grpc.xds.resource import Resource
 from sira_grpc.xds.subscription import HOLD_SECONDS, WILDCARD, Reader, Response, Subscription
 from sira_grpc.xds.type_urls import CLUSTER, ENDPOINTS, FULL_STATE
 
@@ -43,6 +44,10 @@ class DeltaSubscription(Subscription):
             self.answer = self._resized = True
         elif WILDCARD in added:
             self.again |= self.covered
+        elif not (wildcard and self.wildcard):
+            self._known = {name: version for name, version in self._known.items() if name in self.names}
+        for name in added | removed if self.started else ():
+            self._known.pop(name, None)  # since the client came with it, it has let it go
         left = (removed & self.names) - names
         self.names, self.wildcard = self.reader.name_sets.of(names), wildcard
         asked = added - {WILDCARD}
@@ -97,14 +102,19 @@ class DeltaSubscription(Subscription):
 
     def heartbeat(self, nonce: str) -> bytes | None:
         """See Subscription."""
-        if not self.quiet:
-            return None
-        found = (self.get(name) for name in sorted(self.all_names - self.missing))
-        resources = [r for r in found if r is not None and r.generation <= self.at and r not in self.rejections]
+        found = (self._used(name) for name in sorted(self.all_names - self.missing))
+        resources = [resource for resource in found if resource is not None]
         if not resources:
             return None
         self.unanswered[nonce] = ()
         return delta_heartbeat(self.type_url, resources, nonce, self.reader.ttl)
+
+    def _used(self, name: str) -> Resource | None:
+        """Returns what the client uses of a name, if that is known."""
+        resource = self.get(name)
+        if resource is not None and (resource in self.rejections or resource.generation > self.at):
+            resource = resource.before
+        return resource
 
     @property
     def _ttl(self) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from sira.xds.v1.client_pb2 import Client, ClientResource, ResourceState
 from sira.xds.v1.client_service_pb2 import ExplainedClient
@@ -16,13 +16,14 @@ from sira_grpc.xds import names
 from sira_grpc.xds.explanation import Explained
 from sira_grpc.xds.node import Node
 from sira_grpc.xds.references import targets
-from sira_grpc.xds.rendering import Rendered
+from sira_grpc.xds.rendering import MAX_LIST_BYTES, Rendered
 from sira_grpc.xds.stream import Stream
 from sira_grpc.xds.streams import Streams
 from sira_grpc.xds.subjects import Scope, subject
 
 MAX_CLIENTS = 100
 MAX_RESOURCES = 1000
+_ROW_BYTES = 160
 
 _ABSENT = (ResourceState.RESOURCE_STATE_MISSING, ResourceState.RESOURCE_STATE_UNSPECIFIED)
 
@@ -60,7 +61,7 @@ class Explainer:
         return clients, following
 
     async def explain(self, client: str, service: str) -> list[ExplainedClient]:
-        """Returns the streams of a client with its resources.
+        """Returns the streams of a client with its resources, as far as there is room for them in an answer.
 
         Args:
             client: see `matches`.
@@ -74,9 +75,11 @@ class Explainer:
             raise XdsClientNotFound(
                 f"no client {client} takes its configuration from this member", metadata={"resource": client}
             )
-        told = []
+        told, room = [], MAX_LIST_BYTES
         for stream in streams:
-            told.append((self._describe(stream), self._rows(stream, service)))
+            rows = list(_fitting(self._rows(stream, service), room))
+            room -= sum(map(_size, rows))
+            told.append((self._describe(stream), rows))
             await asyncio.sleep(0)
         wanted = [resource for _, rows in told for row in rows for resource in (row.sent, row.current)]
         texts = await asyncio.to_thread(Rendered, wanted)
@@ -137,6 +140,19 @@ def concerns(type_url: str, name: str, node: Node, services: Iterable[str]) -> b
 
 def _key(stream: Stream) -> str:
     return f"{stream.node.id if stream.node is not None else ''}\0{stream.id}"
+
+
+def _size(row: Explained) -> int:
+    """Bytes that a resource takes in an answer, at most, but for what it holds."""
+    return _ROW_BYTES + len(row.name.encode()) + len(row.rejection.encode())
+
+
+def _fitting(rows: Iterable[Explained], room: int) -> Iterator[Explained]:
+    for row in rows:
+        room -= _size(row)
+        if room < 0:
+            return
+        yield row
 
 
 def _explained(row: Explained, texts: Rendered) -> ClientResource:

@@ -23,6 +23,7 @@ from envoy.type.v3.percent_pb2 import Percent
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import UInt32Value, UInt64Value
 from sira.registry.v1.traffic_policy_pb2 import LbPolicy, TrafficPolicy
+from sira_client.balancing.slow_start import DEFAULT_AGGRESSION, DEFAULT_MIN_WEIGHT_SHARE
 
 from sira_grpc.xds.node import NODE_JS, Node
 from sira_grpc.xds.packing import packed
@@ -32,8 +33,6 @@ MIN_RING_SIZE = 1024
 MAX_RING_SIZE = 1 << 16
 CHOICES = 2
 """Endpoints of which the least loaded is taken, under least request."""
-DEFAULT_MIN_WEIGHT_SHARE = 0.1
-DEFAULT_AGGRESSION = 1.0
 
 _BY_LOCALITY = frozenset({LbPolicy.LB_POLICY_WEIGHTED, LbPolicy.LB_POLICY_LEAST_REQUEST})
 _PREFIX = "envoy.load_balancing_policies."

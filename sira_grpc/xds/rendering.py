@@ -10,7 +10,9 @@ from google.protobuf.json_format import MessageToJson
 from sira_grpc.xds.resource import Resource
 
 MAX_BYTES = 3 << 20
-"""All JSON in one answer: clients of gRPC take messages of up to 4 MiB."""
+"""All that resources hold, in one answer: clients of gRPC take messages of up to 4 MiB."""
+MAX_LIST_BYTES = 768 << 10
+"""All else in one answer: which resources there are, and how far each has come."""
 
 
 def render(resource: Resource) -> str:

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 from sira.registry.v1.endpoint_pb2 import Endpoint
 from sira.registry.v1.health_check_pb2 import HealthState
+from sira_client.balancing.candidates import DEFAULT_WEIGHT
 from sira_client.balancing.slow_start import serving_since_ns
 
 from sira_grpc.errors import RevisionCompacted
@@ -19,7 +20,6 @@ from sira_grpc.xds import wire
 
 log = logging.getLogger(__name__)
 
-DEFAULT_WEIGHT = 100
 LOCALHOST = "127.0.0.1"
 # Of `envoy.config.core.v3.HealthStatus`.
 HEALTHY = 1

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from sira.registry.v1.locality_pb2 import Locality
 from sira.registry.v1.traffic_policy_pb2 import LbPolicy, TrafficPolicy
 from sira_client.balancing import select, tiers
+from sira_client.balancing.candidates import DEFAULT_WEIGHT
 
 from sira_grpc.xds.http_filters import KEEP_SESSIONS
 from sira_grpc.xds.node import Node
 from sira_grpc.xds.ramps import ramps, step_ns
-from sira_grpc.xds.rows import DEFAULT_WEIGHT, DRAINING, HEALTHY, UNHEALTHY, Row
+from sira_grpc.xds.rows import DRAINING, HEALTHY, UNHEALTHY, Row
 
 _WEIGHTS_COUNT = frozenset(
     {LbPolicy.LB_POLICY_WEIGHTED, LbPolicy.LB_POLICY_LEAST_REQUEST, LbPolicy.LB_POLICY_RING_HASH}

@@ -16,15 +16,17 @@ class SotwSubscription(Subscription):
     """A type on a state-of-the-world stream.
 
     Attributes:
-        nonce, version: of the last response; empty before there is one.
+        nonce: of the last response; empty before there is one.
+        version: of the last response that was accepted; empty before there is one.
         held: what the last response of a type of FULL_STATE had, or what was left of it when it was rejected.
     """
 
-    __slots__ = ("_accepted", "_full", "_listed", "_named", "held", "nonce", "version")
+    __slots__ = ("_accepted", "_full", "_listed", "_named", "_versions", "held", "nonce", "version")
 
     def __init__(self, reader: Reader, type_url: str) -> None:
         super().__init__(reader, type_url)
         self.nonce = self.version = ""
+        self._versions: dict[str, str] = {}  # of what is unanswered, by nonce
         self.held = self._accepted = _NONE
         self._full = type_url in FULL_STATE
         self._listed = 0  # hash of the list of names in the last request
@@ -53,12 +55,15 @@ class SotwSubscription(Subscription):
         sent = self.unanswered.get(nonce, _NONE)
         if not self.answered(nonce, error):
             return
+        if error is None:
+            self.version = self._versions.get(nonce, self.version)
         if nonce == self.nonce:
             self.unanswered.clear()
+            self._versions.clear()
         if self._full:
+            # What is on its way has what was bad in it too, and is going to be rejected for that.
+            self.held = self.held if error is None else self._good(self.held)
             self._accepted = self._wanted(sent if error is None else self._good(sent))
-            if nonce == self.nonce:
-                self.held = self._accepted
 
     def _wanted(self, resources: tuple[Resource, ...]) -> tuple[Resource, ...]:
         """Returns those to which the client is still subscribed: the same object if it is to all."""
@@ -105,8 +110,8 @@ class SotwSubscription(Subscription):
         body = self.reader.encoder.sotw(self.type_url, resources, self._ttl)
         if self._full:
             self.held = body.resources
-        self.nonce, self.version = nonce, body.version
         self._sent(nonce, body.resources, told)
+        self._await(nonce, body.version)
         return Response(sotw_response(body, nonce, missing), changed)
 
     def _changes(self) -> tuple[tuple[Resource, ...], tuple[Resource, ...], list[str]]:
@@ -154,11 +159,18 @@ class SotwSubscription(Subscription):
     def heartbeat(self, nonce: str) -> bytes | None:
         """See Subscription."""
         names = sorted(self.all_names - self.missing)
-        if not names or not self.version or not self.quiet:
+        if not names or not self.version:
             return None
-        self.nonce = nonce
         self.unanswered[nonce] = _NONE
+        self._await(nonce, self.version)
         return sotw_heartbeat(self.type_url, names, self.version, nonce, self.reader.ttl)
+
+    def _await(self, nonce: str, version: str) -> None:
+        """Notes that the answer to a response is waited for."""
+        self.nonce = nonce
+        self._versions[nonce] = version
+        for answered in self._versions.keys() - self.unanswered.keys():
+            del self._versions[answered]
 
     @property
     def _ttl(self) -> float:

@@ -101,7 +101,7 @@ class Stream:
                 subscription = (DeltaSubscription if self.delta else SotwSubscription)(reader, type_url)
             subscription.receive(request)
             self._subscriptions[type_url] = subscription
-            if subscription.due or self._keeps:
+            if subscription.due or self._keeps or self._beat:
                 self._wake.set()
         self._reader, self.node = reader, reader.node
 
@@ -140,7 +140,7 @@ class Stream:
                 return response
             if self._keeps:
                 self._keeping(self._keeps_until)
-        if self._beat:
+        if self._beat and self._subscriptions[ENDPOINTS].idle:
             self._beat = False
             return self._subscriptions[ENDPOINTS].heartbeat(self._nonce())
         return None

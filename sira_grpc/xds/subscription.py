@@ -144,7 +144,10 @@ class Subscription:
         raise NotImplementedError
 
     def heartbeat(self, nonce: str) -> bytes | None:
-        """Makes a response that says that what has a TTL is as it was; None if there is nothing of which to say it."""
+        """Makes a response that says that what has a TTL is as it was; None if there is nothing of which to say it.
+
+        To be called if it is `idle`.
+        """
         raise NotImplementedError
 
     @property
@@ -153,9 +156,14 @@ class Subscription:
         return bool(self.answer or self.dirty or self.fresh or self.again or self._resized or self.released)
 
     @property
+    def idle(self) -> bool:
+        """Whether everything was sent, and answered."""
+        return not self.unanswered and not self.due
+
+    @property
     def quiet(self) -> bool:
         """Whether the client uses what there is."""
-        return self.settled and not self.unanswered and not self.due
+        return self.settled and self.idle
 
     @property
     def all_names(self) -> frozenset[str]:
@@ -208,7 +216,7 @@ class Subscription:
             self.rejections.add(resource, error.message)
         names = ", ".join(resource.name for resource in bad[:5])
         _log.warning(
-            "%s rejected %d of %s (%s): %.500s",
+            "%r rejected %d of %s (%s): %.500r",
             *(self.reader.node.id, len(bad), self.type_url, names, error.message),
         )
         return True

@@ -101,6 +101,8 @@ async def exercise(address: str, identity: str) -> None:
                 await (record.ack() if record.payload == b"good" else record.nak())
                 if record.attempt == 2:
                     break
+        async with client.register("counted", address="127.0.0.1", port=1):
+            pass
 
 
 def sira(address: str, *arguments: str) -> str:

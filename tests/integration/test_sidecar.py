@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -232,27 +234,24 @@ async def test_a_signal_ends_it_before_it_is_ready(name: str) -> None:
         assert await asyncio.to_thread(process.terminate) == ExitCode.INTERRUPTED
 
 
-async def test_calls_go_on_while_the_kernel_is_away(name: str) -> None:
+async def test_calls_go_on_while_the_kernel_is_away(tmp_path: Path, name: str) -> None:
     (port,) = free_ports(1)
-    with dev("--listen", f"127.0.0.1:{port}") as kernel:
-        address = (await ready(kernel))["addresses"][0]
+    kernel = ["dev", "-o", "json", "--listen", f"127.0.0.1:{port}", "--data-dir", str(tmp_path)]
+    with SiraProcess(*kernel) as first:
+        address = (await ready(first))["addresses"][0]
         async with serving(address, name) as (process, told), calling(told["egress_port"], name) as calls:
             await calls.until(lambda answer: answer == name)
-            kernel.kill()
+            first.kill()
             await asyncio.to_thread(process.chatter, "connection lost")
-            for _ in range(20):
-                assert await calls() == name
-            with dev("--listen", f"127.0.0.1:{port}") as again:
-                await ready(again)
+            assert [await calls() for _ in range(20)] == [name] * 20
+            with SiraProcess(*kernel) as second:
+                await ready(second)
                 await asyncio.to_thread(process.chatter, "connected again")
-                for _ in range(20):
-                    assert await calls() == name
+                assert [await calls() for _ in range(100)] == [name] * 100
                 assert await asyncio.to_thread(process.terminate) == 0
 
 
 def _ended(handle: int) -> None:
-    import select
-
     poll = select.poll()
     poll.register(handle, select.POLLIN)
     assert poll.poll(30_000)

@@ -198,6 +198,15 @@ async def test_csds_refuses_what_it_cannot_match(kernel: XdsKernel, matcher: dic
     assert (raised.value.code(), fields_of(raised.value)) == (grpc.StatusCode.INVALID_ARGUMENT, [field])
 
 
+async def test_csds_refuses_what_no_answer_holds(kernel: XdsKernel) -> None:
+    names = [f"s{number}.default|version=" + "x" * 2000 for number in range(500)]
+    async with kernel.client("delta", grpc_node(id_="large")) as client:
+        await client.get(CLUSTER, *names)
+        with pytest.raises(aio.AioRpcError) as raised:
+            await status_stub(kernel).FetchClientStatus(asked("large"))
+    assert (raised.value.code(), reason_of(raised.value)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "LIMIT_EXCEEDED")
+
+
 def reporting(kernel: XdsKernel) -> Any:
     return lrs_pb2_grpc.LoadReportingServiceStub(kernel.channel).StreamLoadStats()
 

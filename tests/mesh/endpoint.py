@@ -43,6 +43,7 @@ class Endpoint(grpc.GenericRpcHandler):
         behaviour: how it answers; may be changed at any time.
         calls: how many it has seen, by method.
         most: how many were under way at once at most, by method.
+        called: set when there is a call.
         port: where it listens; 0 until it is started.
     """
 
@@ -50,20 +51,17 @@ class Endpoint(grpc.GenericRpcHandler):
     behaviour: Behaviour = field(default_factory=Behaviour)
     calls: Counter[str] = field(default_factory=Counter)
     most: Counter[str] = field(default_factory=Counter)
+    called: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
     _under_way: Counter[str] = field(default_factory=Counter)
     _seen: set[str] = field(default_factory=set)
     _server: aio.Server | None = None
 
-    async def start(self, credentials: grpc.ServerCredentials | None = None) -> None:
-        """Listens on loopback; without credentials in plaintext."""
+    async def start(self) -> None:
+        """Listens on loopback."""
         self._server = aio.server(options=[("grpc.so_reuseport", 0)])
         self._server.add_generic_rpc_handlers((self,))
-        address = f"127.0.0.1:{self.port}"
-        if credentials is None:
-            self.port = self._server.add_insecure_port(address)
-        else:
-            self.port = self._server.add_secure_port(address, credentials)
+        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         await self._server.start()
 
     async def stop(self, grace: float | None = None) -> None:
@@ -80,6 +78,7 @@ class Endpoint(grpc.GenericRpcHandler):
 
         async def answer(request: bytes, context: Context) -> bytes:
             self.calls[method] += 1
+            self.called.set()
             self._under_way[method] += 1
             self.most[method] = max(self.most[method], self._under_way[method])
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 from collections.abc import AsyncIterator, Mapping
@@ -29,25 +30,42 @@ class LineClient:
     def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
         self._process = process
         self._log = log
-        self._asking = asyncio.Lock()
+        self._ids = itertools.count()
+        self._asked: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._reading = asyncio.create_task(self._read())
 
     async def ask(self, op: str, channel: str, **fields: Any) -> dict[str, Any]:
-        """Has a command carried out, after those before it.
+        """Has a command carried out, beside those that are under way.
 
         Raises:
             AssertionError: it cannot be, or the program has ended.
         """
-        line = json.dumps({"op": op, "channel": channel, **fields}).encode() + b"\n"
+        assert not self._reading.done(), self._ended()
+        id_ = next(self._ids)
+        answer = self._asked[id_] = asyncio.get_running_loop().create_future()
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        async with self._asking:
-            self._process.stdin.write(line)
+        self._process.stdin.write(json.dumps({"id": id_, "op": op, "channel": channel, **fields}).encode() + b"\n")
+        try:
             async with asyncio.timeout(ANSWER_SECONDS + fields.get("timeout", 0)):
-                answer = await self._process.stdout.readline()
-        assert answer, f"the client has ended: {self._log.read_text(errors='replace')[-2000:]}"
-        told: dict[str, Any] = json.loads(answer)
+                told: dict[str, Any] = await answer
+        finally:
+            del self._asked[id_]
         assert "error" not in told, f"{op}: {told['error']}"
         return told
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        while line := await self._process.stdout.readline():
+            told = json.loads(line)
+            answer = self._asked.get(told["id"])
+            if answer is not None and not answer.done():
+                answer.set_result(told)
+        for waiting in self._asked.values():
+            if not waiting.done():
+                waiting.set_result({"error": self._ended()})
+
+    def _ended(self) -> str:
+        return f"the client has ended: {self._log.read_text(errors='replace')[-2000:]}"
 
     async def end(self) -> None:
         """Closes its stdin, and kills it if it does not end at that."""
@@ -59,6 +77,7 @@ class LineClient:
         except TimeoutError:
             self._process.kill()
             await self._process.wait()
+        await self._reading
 
 
 @asynccontextmanager

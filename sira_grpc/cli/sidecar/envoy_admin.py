@@ -62,11 +62,11 @@ class EnvoyAdmin:
 
     async def rejections(self) -> dict[str, str]:
         """Why it does not take what it was told last of listeners, by their names."""
-        answer = await self._json("/config_dump", resource="dynamic_listeners", mask="name,error_state")
+        answer = await self._json("/config_dump", resource="dynamic_listeners")
+        failed = [each["error_state"] for each in answer.get("configs", []) if "error_state" in each]
         return {
-            str(each["name"]): str(each["error_state"].get("details", ""))
-            for each in answer.get("configs", [])
-            if "error_state" in each
+            str(state.get("failed_configuration", {}).get("name", "")): str(state.get("details", ""))
+            for state in failed
         }
 
     async def drain_inbound(self) -> None:

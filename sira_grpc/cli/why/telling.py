@@ -71,6 +71,9 @@ def notes(finding: Finding, service: str) -> Iterator[str]:
             told = f"{type_name(resource)} {resource.name}: {resource.rejection}"
             yield f"[red]rejected[/] {cells.text(told)}"
         yield from (cells.text(line) for line in difference(resource))
+    left_out = finding.explained.client.resources - len(finding.explained.resources)
+    if not service and left_out > 0:
+        yield f"{cells.count(left_out, 'resource')} more: name a service to see what concerns it"
     if finding.asked_not:
         target = ".".join(reversed(service.split("/")[1::2]))
         yield f"not subscribed: no {', '.join(finding.asked_not)} of {target}{_hint(finding, target)}"

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from itertools import islice
 from typing import Any
 
 from envoy.admin.v3.config_dump_shared_pb2 import ClientResourceStatus
 from envoy.service.status.v3 import csds_pb2, csds_pb2_grpc
 from sira.xds.v1.client_pb2 import ResourceState
 
-from sira_grpc.errors import FieldViolation, InvalidField
+from sira_grpc.errors import FieldViolation, InvalidField, LimitExceeded
 from sira_grpc.rpc.call import Context
-from sira_grpc.xds.rendering import MAX_BYTES
+from sira_grpc.xds.rendering import MAX_BYTES, MAX_LIST_BYTES
 from sira_grpc.xds.stream import Stream
 from sira_grpc.xds.streams import Streams
-
-MAX_CLIENTS = 1000
-"""In one answer. `node_matchers` say which ones."""
 
 _STATES = {
     ResourceState.RESOURCE_STATE_MISSING: (ClientResourceStatus.DOES_NOT_EXIST, csds_pb2.SYNCED),
@@ -47,6 +43,7 @@ class CsdsServicer(csds_pb2_grpc.ClientStatusDiscoveryServiceServicer):  # type:
 
         Raises:
             InvalidField: a matcher is of a form that is not supported.
+            LimitExceeded: there is more than an answer holds.
         """
         return await self._status(request)
 
@@ -58,18 +55,23 @@ class CsdsServicer(csds_pb2_grpc.ClientStatusDiscoveryServiceServicer):  # type:
     async def _status(self, request: Any) -> Any:
         _check(request.node_matchers)
         answer = csds_pb2.ClientStatusResponse()
-        budget = 0 if request.exclude_resource_contents else MAX_BYTES
-        chosen = (stream for stream in tuple(self._streams.streams) if _wanted(stream, request.node_matchers))
-        for stream in islice(chosen, MAX_CLIENTS):
-            budget = _describe(answer.config.add(), stream, budget)
-            await asyncio.sleep(0)  # one may have thousands of resources
+        contents, rest = 0 if request.exclude_resource_contents else MAX_BYTES, MAX_LIST_BYTES
+        for stream in tuple(self._streams.streams):
+            if _wanted(stream, request.node_matchers):
+                config = answer.config.add()
+                taken = _describe(config, stream, contents)
+                contents -= taken
+                rest -= config.ByteSize() - taken
+                if rest < 0:
+                    raise LimitExceeded("more clients match than an answer holds: match fewer by node_matchers")
+                await asyncio.sleep(0)  # one may have thousands of resources
         return answer
 
 
 def _describe(config: Any, stream: Stream, budget: int) -> int:
-    """Writes what a client has, with what the resources hold as far as the budget, in bytes, goes. Returns the rest."""
+    """Writes what a client has, with what the resources hold as far as the budget goes. Returns the bytes of that."""
     config.client_scope = stream.id
-    node = stream.node
+    node, taken = stream.node, 0
     if node is not None:
         config.node.id, config.node.user_agent_name = node.id, node.user_agent
         config.node.locality.region, config.node.locality.zone = node.region, node.zone
@@ -82,10 +84,10 @@ def _describe(config: Any, stream: Stream, budget: int) -> int:
             entry.error_state.version_info = sent.version if sent is not None else ""
         if sent is not None:
             entry.version_info = sent.version
-            if len(sent.body) <= budget:
-                budget -= len(sent.body)
+            if taken + len(sent.body) <= budget:
+                taken += len(sent.body)
                 entry.xds_config.type_url, entry.xds_config.value = sent.type_url, sent.body
-    return budget
+    return taken
 
 
 def _check(matchers: Any) -> None:

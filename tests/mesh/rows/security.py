@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import grpc
 from cryptography import x509
 from grpc import aio
 from sira.identity.v1 import authority_service_pb2 as pb
 from sira.registry.v1.access_policy_pb2 import AccessPolicy, AllowRule
+from sira.registry.v1.fault_injection_pb2 import FaultAbort, FaultInjection
+from sira.registry.v1.traffic_policy_pb2 import TlsMode, TrafficPolicy
 
 from sira_grpc.svid import identity_directory
 from tests.mesh.agent import identity_of
 from tests.mesh.cell import PATIENCE, PAUSE, Cell
-from tests.mesh.endpoint import SERVICE, Endpoint
+from tests.mesh.endpoint import SERVICE
+from tests.mesh.imposter import Imposter
 from tests.mesh.secured import MUTUAL
 from tests.mesh.secured_server import PEER
 from tests.mesh.trial import Row, Trial
@@ -23,6 +25,9 @@ from tests.mesh.world import CALLER, SECURED, STRANGER, service_name
 SECTION = "Security"
 OTHER = f"{SERVICE}Other"
 ROTATION_SECONDS = 60
+RECONNECT_SECONDS = 40
+TRIES = 30
+"""Connections to the imposter that are waited for: more than one of each client."""
 
 
 async def mutual_tls(trial: Trial) -> None:
@@ -35,15 +40,11 @@ async def mutual_tls(trial: Trial) -> None:
         assert all(header.startswith(f"{identity_of(CALLER)} ") for header in tally.headers), str(tally)
 
     await trial.each(calls)
-    files = await asyncio.to_thread(identity_directory.read, trial.world.identities / STRANGER)
-    credentials = grpc.ssl_server_credentials([(files.key, files.svid)], files.bundle, require_client_auth=False)
-    imposter = Endpoint("imposter")
-    await imposter.start(credentials)
-    try:
-        async with trial.world.registered(SECURED, "imposter", imposter.port):
-            await trial.each(_not_taken)
-    finally:
-        await imposter.stop()
+    async with (
+        Imposter(trial.world.identities / STRANGER) as imposter,
+        trial.world.registered(SECURED, "imposter", imposter.port),
+    ):
+        await trial.each(lambda cell: _not_taken(cell, imposter))
     async with aio.insecure_channel(trial.secured.address) as plain:
         call: aio.UnaryUnaryMultiCallable[bytes, bytes] = plain.unary_unary(f"{SERVICE}Call")
         try:
@@ -53,12 +54,13 @@ async def mutual_tls(trial: Trial) -> None:
         raise AssertionError(f"a caller without a certificate was answered: {answer!r}")
 
 
-async def _not_taken(cell: Cell) -> None:
-    for _ in range(10):
-        tally = await cell.call(10)
-        assert not tally.failed, str(tally)
-        assert "imposter" not in tally.endpoints, str(tally)
-        await asyncio.sleep(PAUSE)
+async def _not_taken(cell: Cell, imposter: Imposter) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while imposter.tried < TRIES:
+            tally = await cell.call(10)
+            assert not tally.failed, str(tally)
+            await asyncio.sleep(PAUSE)
+    assert not imposter.taken, f"{imposter.taken} of {imposter.tried} connections took the certificate of another"
 
 
 async def allow(trial: Trial) -> None:
@@ -108,6 +110,7 @@ async def leaf_rotation(trial: Trial) -> None:
                     await asyncio.sleep(5 * PAUSE)
 
         await trial.each(shows)
+    await _goes_on(trial)
 
 
 async def root_rotation(trial: Trial) -> None:
@@ -132,6 +135,25 @@ async def root_rotation(trial: Trial) -> None:
         finally:
             await rotating
     assert await _root(trial) != before, "the root is the old one"
+    await _goes_on(trial)
+
+
+async def _goes_on(trial: Trial) -> None:
+    """Both sides still hear of changes: callers of faults, servers of who may call."""
+    abort = FaultInjection(abort=FaultAbort(code=10, percent=100))
+    changes = (
+        ("ABORTED", {"traffic_policy": TrafficPolicy(tls=TlsMode.TLS_MODE_MUTUAL, fault=abort)}),
+        ("PERMISSION_DENIED", {"traffic_policy": MUTUAL, "access_policy": _allowing(STRANGER)}),
+    )
+    for code, change in changes:
+        await trial.change(**change)
+
+        async def hears(cell: Cell, code: str = code) -> None:
+            await cell.until(lambda tally: tally.fails_with(code), 10, seconds=RECONNECT_SECONDS)
+
+        await trial.each(hears)
+        await _set(trial, None)
+        await trial.each(lambda cell: cell.until(lambda tally: tally.only(*trial.secured.endpoints), 10))
 
 
 async def _rotated(trial: Trial) -> None:

@@ -32,6 +32,19 @@ def test_a_report_counts_for_a_while(table: LoadTable, clock: FakeClock) -> None
     assert table.get("never") is None
 
 
+def test_what_callers_see_counts_until_the_endpoint_says_something(table: LoadTable, clock: FakeClock) -> None:
+    table.put_observed(load(in_flight=3), ttl=20)
+    clock.advance(TTL + 1)
+    assert table["a"].in_flight == 3
+    assert table.idle_since("a", clock.monotonic()), "who drains does not wait for callers"
+    table.put_remote([load(in_flight=1)])
+    table.put_observed(load(in_flight=4), ttl=20)
+    assert table["a"].in_flight == 1, "it was told by the endpoint, to another member"
+    clock.advance(TTL + 1)
+    table.put_observed(load(in_flight=4), ttl=20)
+    assert table["a"].in_flight == 4
+
+
 def test_the_last_report_counts(table: LoadTable) -> None:
     table.put(load(in_flight=3))
     table.put(load(in_flight=1))

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import logging
 
 import pytest
@@ -11,9 +10,8 @@ from google.protobuf.message import Message
 from sira.registry.v1.health_check_pb2 import HealthState
 from sira.registry.v1.locality_pb2 import Locality
 from sira.registry.v1.route_pb2 import Destination, Route, Split
-from sira.registry.v1.traffic_policy_pb2 import LbPolicy, LocalityFailover, SlowStart
+from sira.registry.v1.traffic_policy_pb2 import LbPolicy, LocalityFailover
 
-from sira_grpc.background import Background
 from sira_grpc.registry.view import RegistryView
 from sira_grpc.xds import catalog as catalog_module
 from sira_grpc.xds import clusters, endpoints, secrets
@@ -295,48 +293,6 @@ def test_what_depends_on_the_service_of_the_client(told: Told) -> None:
         assert not told.catalog.depends_on_node(name), name
     assert Cluster.FromString(told.get(CLUSTER, "inbound:9000", SIDECAR).body).name == "inbound:9000"
     assert told.catalog.get(CLUSTER, "inbound:9001", SIDECAR) is None
-
-
-def test_a_ramp_is_told_step_by_step(told: Told) -> None:
-    told.mesh.service(slow_start=SlowStart(window=Duration(seconds=100)))
-    told.mesh.endpoint(endpoint(2))
-    told.catalog.tick()
-    assert told.last.generation == told.get().generation
-    seen = [told.get()]
-    for _ in range(30):
-        told.mesh.clock.advance(10)
-        told.catalog.tick()
-        if told.get() is not seen[-1]:
-            assert told.last.names == {ENDPOINTS: {NAME, xdstp(NAME, ENDPOINTS)}}
-            seen.append(told.get())
-    assert 8 <= len(seen) <= 12
-    changes = len(told.changes)
-    told.mesh.clock.advance(1000)
-    told.catalog.tick()
-    assert len(told.changes) == changes
-
-
-async def test_run_ticks(told: Told) -> None:
-    class Moving(FakeClock):
-        """Has a step go by each time it is read, so that the wait for the next one is short."""
-
-        def time_ns(self) -> int:
-            self.advance(0.1)
-            return super().time_ns()
-
-    mesh = told.mesh
-    mesh.service(slow_start=SlowStart(window=Duration(nanos=1)))
-    moved = asyncio.Event()
-    catalog = Catalog(World(mesh.view, Moving()), BUILDERS)
-    catalog.changed.append(lambda change: moved.set())
-    background = Background()
-    background.own(catalog.run(), "catalog")
-    await moved.wait()
-    moved.clear()
-    mesh.endpoint(endpoint(7))
-    await moved.wait()
-    await background.cancel()
-    assert not background.failed.is_set()
 
 
 def test_a_state_that_clients_of_grpc_do_not_see_is_no_change(told: Told) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import pytest
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from sira.registry.v1.route_pb2 import Destination, Route, Split
@@ -18,6 +17,7 @@ from sira_grpc.watch import ChangeFeed
 from sira_grpc.xds import explain as explaining
 from sira_grpc.xds.explain import Explainer, concerns
 from sira_grpc.xds.node import ENVOY, Node
+from sira_grpc.xds.rendering import MAX_LIST_BYTES
 from sira_grpc.xds.streams import Streams
 from sira_grpc.xds.type_urls import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET
 from tests.clocks import FakeClock
@@ -172,3 +172,12 @@ async def test_an_answer_has_bounds(opened: Streams, explainer: Explainer) -> No
         client(opened, "a", *(f"s{number}.default" for number in range(5)))
     explained = await explainer.explain("a", "")
     assert [len(each.resources) for each in explained] == [3, 3]
+
+
+async def test_an_answer_is_no_larger_than_clients_take(opened: Streams, explainer: Explainer) -> None:
+    names = [f"s{number}.default" + "|version=" + "x" * 2000 for number in range(100)]
+    for _ in range(5):
+        client(opened, "a", *names)
+    explained = await explainer.explain("a", "")
+    assert sum(each.ByteSize() for each in explained) <= MAX_LIST_BYTES + 5_000
+    assert [len(each.resources) for each in explained][:3] == [100, 100, 100]

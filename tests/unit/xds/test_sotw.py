@@ -273,6 +273,27 @@ async def test_a_rejection_that_comes_late_counts(client: Client, opened: Stream
     assert client.take() is None
 
 
+async def test_a_late_rejection_of_a_full_state_counts_before_the_next(
+    client: Client, opened: Streams, source: MemorySource
+) -> None:
+    client.ask(CLUSTER, "a", "b")
+    client.acked("a", "b")
+    await change(opened, source, CLUSTER, "a", b"bad")
+    first = client.take()
+    await change(opened, source, CLUSTER, "b", b"b2")
+    second = client.take()
+    assert bodies(second) == ["bad", "b2"]
+    client.nack(first, "a", "b")
+    await change(opened, source, CLUSTER, "b", b"b3")
+    third = client.take()
+    assert bodies(third) == ["a1", "b3"]
+    client.nack(second, "a", "b", reason="a: no")
+    client.ack(third, "a", "b")
+    assert client.stream.rejected == 1
+    await change(opened, source, CLUSTER, "b", b"b4")
+    assert bodies(client.acked("a", "b")) == ["a1", "b4"]
+
+
 async def test_a_rejection_may_change_the_subscription(client: Client) -> None:
     client.ask(ENDPOINTS, "a")
     client.nack(client.one(), "b")

@@ -120,19 +120,37 @@ async def test_endpoints_of_an_envoy_have_a_ttl_and_heartbeats(source: MemorySou
 
 
 @FORMS
-async def test_no_heartbeat_while_a_response_is_unanswered(source: MemorySource, *, delta: bool) -> None:
+async def test_a_heartbeat_waits_for_responses_to_be_answered(source: MemorySource, *, delta: bool) -> None:
     clock = FakeClock()
     opened = streams(source, clock, ttl=TTL)
     envoy = Client(opened.open(delta=delta), agent="envoy")
-    envoy.say(ENDPOINTS, **{"resource_names_subscribe" if delta else "resource_names": ["a"]})
+    clock.advance(TTL / 3)
+    await opened.step()
+    envoy.say(ENDPOINTS, **{"resource_names_subscribe" if delta else "resource_names": ["a", "b"]})
     response = envoy.one()
     clock.advance(TTL / 3)
     await opened.step()
     assert envoy.take() is None
-    envoy.ack(response, "a")
+    envoy.ack(response, "a", "b")
+    assert [r.name for r in wrapped(envoy.acked("a", "b"))] == ["a", "b"]
+    assert envoy.take() is None
+
+
+@FORMS
+async def test_a_heartbeat_after_a_rejection_is_of_what_was_accepted(source: MemorySource, *, delta: bool) -> None:
+    clock = FakeClock()
+    opened = streams(source, clock, ttl=TTL)
+    envoy = Client(opened.open(delta=delta), agent="envoy")
+    envoy.say(ENDPOINTS, **{"resource_names_subscribe" if delta else "resource_names": ["a"]})
+    accepted = envoy.acked("a")
+    source.put(ENDPOINTS, "a")
+    await opened.step()
+    envoy.nack(envoy.one(), "a")
     clock.advance(TTL / 3)
     await opened.step()
-    assert envoy.take() is not None
+    [beat] = wrapped(envoy.one())
+    assert beat.name == "a"
+    assert beat.version == (wrapped(accepted)[0].version if delta else accepted.version_info)
 
 
 async def test_fetching(source: MemorySource) -> None:

@@ -61,13 +61,14 @@ def find(policy: SessionAffinity, metadata: Iterable[tuple[str, str | bytes]]) -
 
 def set_cookie(policy: SessionAffinity, place: Place) -> str:
     """What makes a session be at home at a place."""
-    parts = [f"{policy.cookie}={b64encode(f'{place.address};{place.cluster}'.encode()).decode()}"]
+    value = b64encode(f"{place.address};{place.cluster}".encode()).decode()
+    parts = [f"{policy.cookie}={value}", "HttpOnly"]
     if policy.path:
         parts.append(f"Path={policy.path}")
     age = int(seconds(policy.ttl))
     if age:
         parts.append(f"Max-Age={age}")
-    return "; ".join([*parts, "HttpOnly"])
+    return "; ".join(parts)
 
 
 def _decode(text: str) -> Place | None:
@@ -75,5 +76,5 @@ def _decode(text: str) -> Place | None:
         decoded = b64decode(text.strip('"'), validate=True).decode()
     except (Error, UnicodeDecodeError):
         return None
-    address, _, cluster = decoded.partition(";")
-    return Place(address, cluster)
+    addresses, _, cluster = decoded.partition(";")
+    return Place(addresses.partition(",")[0], cluster)

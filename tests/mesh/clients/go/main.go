@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"sync"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -16,6 +17,7 @@ import (
 // command is a line of stdin.
 type command struct {
 	callOptions
+	ID          int
 	Op          string
 	Channel     string
 	Target      string
@@ -27,43 +29,70 @@ type command struct {
 }
 
 // client has the channels by their names.
-type client map[string]*channel
+type client struct {
+	mutex    sync.Mutex
+	channels map[string]*channel
+	answers  *json.Encoder
+}
 
 func main() {
 	lines := bufio.NewScanner(os.Stdin)
 	lines.Buffer(nil, 1<<20)
-	answers := json.NewEncoder(os.Stdout)
-	all := client{}
+	all := &client{channels: map[string]*channel{}, answers: json.NewEncoder(os.Stdout)}
 	for lines.Scan() {
-		answer, err := all.carryOut(lines.Bytes())
-		if err != nil {
-			answer = map[string]string{"error": err.Error()}
+		asked := command{N: 1, Concurrency: 1, RPS: 100, callOptions: callOptions{Method: "/mesh.Echo/Call", Timeout: 10}}
+		if err := json.Unmarshal(lines.Bytes(), &asked); err != nil {
+			panic(err)
 		}
-		if err := answers.Encode(answer); err != nil {
-			return
-		}
+		go all.answer(asked)
 	}
 }
 
-// carryOut does what a line asks for and returns the answer.
-func (all client) carryOut(line []byte) (any, error) {
-	asked := command{N: 1, Concurrency: 1, RPS: 100, callOptions: callOptions{Method: "/mesh.Echo/Call", Timeout: 10}}
-	if err := json.Unmarshal(line, &asked); err != nil {
-		return nil, err
+// answer carries out a command, and prints the answer.
+func (all *client) answer(asked command) {
+	answer, err := all.carryOut(asked)
+	if err != nil {
+		answer = map[string]any{"error": err.Error()}
 	}
-	done := struct{}{}
+	answer["id"] = asked.ID
+	all.mutex.Lock()
+	defer all.mutex.Unlock()
+	if err := all.answers.Encode(answer); err != nil {
+		panic(err)
+	}
+}
+
+// on returns a channel by its name, opened by the command if it is to be.
+func (all *client) on(asked command) (*channel, error) {
+	all.mutex.Lock()
+	defer all.mutex.Unlock()
 	if asked.Op == "open" {
 		opened, err := open(asked.Target, asked.Creds, asked.Authority)
 		if err == nil {
-			all[asked.Channel] = opened
+			all.channels[asked.Channel] = opened
 		}
-		return done, err
+		return opened, err
 	}
-	on, ok := all[asked.Channel]
+	on, ok := all.channels[asked.Channel]
 	if !ok {
 		return nil, fmt.Errorf("no channel %q", asked.Channel)
 	}
+	if asked.Op == "close" {
+		delete(all.channels, asked.Channel)
+	}
+	return on, nil
+}
+
+// carryOut does what a command asks for and returns the answer.
+func (all *client) carryOut(asked command) (map[string]any, error) {
+	on, err := all.on(asked)
+	if err != nil {
+		return nil, err
+	}
+	done := map[string]any{}
 	switch asked.Op {
+	case "open":
+		return done, nil
 	case "call":
 		return on.calls(asked.N, asked.Concurrency, asked.callOptions), nil
 	case "load":
@@ -73,7 +102,6 @@ func (all client) carryOut(line []byte) (any, error) {
 	case "unload":
 		return on.stopLoad()
 	case "close":
-		delete(all, asked.Channel)
 		return done, on.conn.Close()
 	}
 	return nil, fmt.Errorf("no op %q", asked.Op)

@@ -86,7 +86,7 @@ const channels = new Map();
 
 // Does what a line asks for and returns the answer.
 async function carryOut(line) {
-  const asked = { ...DEFAULTS, ...JSON.parse(line) };
+  const asked = { ...DEFAULTS, ...line };
   if (asked.op === 'open') {
     channels.set(asked.channel, new Channel(asked.target, asked.creds, asked.authority));
     return {};
@@ -108,9 +108,11 @@ async function carryOut(line) {
 
 async function main() {
   xds.register();
-  for await (const line of readline.createInterface({ input: process.stdin })) {
-    const answer = await carryOut(line).catch((error) => ({ error: String(error) }));
-    process.stdout.write(`${JSON.stringify(answer)}\n`);
+  for await (const text of readline.createInterface({ input: process.stdin })) {
+    const line = JSON.parse(text);
+    carryOut(line).catch((error) => ({ error: String(error) })).then((answer) => {
+      process.stdout.write(`${JSON.stringify({ id: line.id, ...answer })}\n`);
+    });
   }
   process.exit(0);
 }

@@ -148,9 +148,15 @@ class Client:
     def __init__(self) -> None:
         self._channels: dict[str, Channel] = {}
 
-    async def carry_out(self, line: bytes) -> dict[str, Any]:
-        """Does what a line asks for and returns the answer."""
-        asked = {**DEFAULTS, **json.loads(line)}
+    async def answer(self, line: Mapping[str, Any]) -> None:
+        """Carries out a line, and prints the answer."""
+        try:
+            answer = await self._carry_out({**DEFAULTS, **line})
+        except (KeyError, ValueError) as error:
+            answer = {"error": repr(error)}
+        print(json.dumps({"id": line["id"], **answer}), flush=True)
+
+    async def _carry_out(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         if asked["op"] == "open":
             self._channels[asked["channel"]] = Channel(asked["target"], asked["creds"], asked["authority"])
             return {}
@@ -176,12 +182,11 @@ async def main() -> None:
     """Carries out the lines of stdin, until its end."""
     client, lines = Client(), asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    under_way = set[asyncio.Task[None]]()
     while line := await lines.readline():
-        try:
-            answer = await client.carry_out(line)
-        except (KeyError, ValueError) as error:
-            answer = {"error": repr(error)}
-        print(json.dumps(answer), flush=True)
+        task = asyncio.create_task(client.answer(json.loads(line)))
+        under_way.add(task)
+        task.add_done_callback(under_way.discard)
 
 
 if __name__ == "__main__":

@@ -78,3 +78,9 @@ def test_who_has_called_nothing_is_told_so() -> None:
     assert list(telling.notes(finding, CHECKOUT)) == [
         "not subscribed: no Listener, Cluster of checkout.shop; nothing in it has called xds:///checkout.shop"
     ]
+
+
+def test_what_is_left_out_is_told_where_all_was_asked_for() -> None:
+    finding = Finding(ExplainedClient(client=CLIENT, resources=[ClientResource()]))
+    assert list(telling.notes(finding, "")) == ["3 resources more: name a service to see what concerns it"]
+    assert list(telling.notes(finding, CHECKOUT)) == []

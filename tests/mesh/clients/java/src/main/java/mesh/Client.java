@@ -1,38 +1,49 @@
 package mesh;
 
 import com.google.gson.Gson;
-import com.google.gson.JsonSyntaxException;
+import com.google.gson.JsonObject;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;
-import java.util.HashMap;
 import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
 
 /** The Java client of the matrix: see PROTOCOL.md. */
 public final class Client {
   private static final Gson GSON = new Gson();
 
-  private final Map<String, Channel> channels = new HashMap<>();
+  private final Map<String, Channel> channels = new ConcurrentHashMap<>();
+  private final ExecutorService workers = Executors.newCachedThreadPool();
 
   private Client() {}
 
   /** Carries out the lines of stdin, until its end. */
-  public static void main(String[] arguments) throws IOException, InterruptedException {
+  public static void main(String[] arguments) throws IOException {
     Client client = new Client();
     BufferedReader lines = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
     for (String line = lines.readLine(); line != null; line = lines.readLine()) {
-      System.out.println(GSON.toJson(client.answer(line)));
+      Command asked = GSON.fromJson(line, Command.class);
+      client.workers.execute(() -> client.answer(asked));
     }
     System.exit(0);
   }
 
-  private Object answer(String line) throws InterruptedException {
+  /** Carries out a command, and prints the answer. */
+  private void answer(Command asked) {
+    JsonObject answer = new JsonObject();
     try {
-      return carryOut(GSON.fromJson(line, Command.class));
-    } catch (IllegalStateException | IllegalArgumentException | JsonSyntaxException error) {
-      return Map.of("error", String.valueOf(error.getMessage()));
+      answer = GSON.toJsonTree(carryOut(asked)).getAsJsonObject();
+    } catch (IllegalStateException | IllegalArgumentException error) {
+      answer.addProperty("error", String.valueOf(error.getMessage()));
+    } catch (InterruptedException error) {
+      Thread.currentThread().interrupt();
+      return;
     }
+    answer.addProperty("id", asked.id);
+    System.out.println(GSON.toJson(answer));
   }
 
   private Object carryOut(Command asked) throws InterruptedException {

@@ -4,6 +4,7 @@ import java.util.Map;
 
 /** A line of stdin. */
 final class Command {
+  int id;
   String op = "";
   String channel = "";
   String target = "";

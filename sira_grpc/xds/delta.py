@@ -32,22 +32,25 @@ class DeltaSubscription(Subscription):
     def _subscribe(self, request: Any, added: frozenset[str], removed: frozenset[str]) -> None:
         names = self.names.difference(removed).union(added) - {WILDCARD}
         wildcard = WILDCARD in added or (self.wildcard and WILDCARD not in removed)
-        if not self.started:
-            wildcard = wildcard or (not added and not removed and self.type_url in FULL_STATE)
         self._check(names, "resource_names_subscribe")
         self._check(removed, "resource_names_unsubscribe")
-        if not self.started:
+        if self.started:
+            # Of what the client came with, it still has what it went on to ask for.
+            kept = None if wildcard and self.wildcard else self.names
+            self._known = {
+                name: version
+                for name, version in self._known.items()
+                if name not in added and name not in removed and (kept is None or name in kept)
+            }
+        else:
             self._check(request.initial_resource_versions, "initial_resource_versions")
             self._known = dict(request.initial_resource_versions)
             self.started = True
+            wildcard = wildcard or (not added and not removed and self.type_url in FULL_STATE)
         if wildcard and not self.wildcard:
             self.answer = self._resized = True
         elif WILDCARD in added:
             self.again |= self.covered
-        elif not (wildcard and self.wildcard):
-            self._known = {name: version for name, version in self._known.items() if name in self.names}
-        for name in added | removed if self.started else ():
-            self._known.pop(name, None)  # since the client came with it, it has let it go
         left = (removed & self.names) - names
         self.names, self.wildcard = self.reader.name_sets.of(names), wildcard
         asked = added - {WILDCARD}

@@ -173,6 +173,21 @@ async def test_a_client_that_comes_back_with_names(client: Client, opened: Strea
     assert (bodies(response), removed(response)) == (["a2"], ["b"])
 
 
+async def test_a_client_that_comes_back_and_changes_its_mind(client: Client, opened: Streams) -> None:
+    client.subscribe(CLUSTER, "a", "b")
+    known = {resource.name: resource.version for resource in client.acked().resources}
+    again = Client(opened.open(delta=True))
+    again.subscribe(CLUSTER, "*", known=known)
+    again.unsubscribe(CLUSTER, "*")
+    again.subscribe(CLUSTER, "a")
+    assert bodies(again.acked()) == ["a1"]
+    third = Client(opened.open(delta=True))
+    third.subscribe(CLUSTER, "a", "b", known=known)
+    third.unsubscribe(CLUSTER, "b")
+    third.subscribe(CLUSTER, "b")
+    assert bodies(third.acked()) == ["b1"]
+
+
 async def test_missing_names_are_told_once_and_when_they_go(
     client: Client, opened: Streams, source: MemorySource
 ) -> None:

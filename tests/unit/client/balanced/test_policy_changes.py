@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from sira.registry.v1.route_pb2 import Destination, Route, Split
 from sira_client import BalancedChannel, Client, Endpoint
+from sira_client.balanced.balancer import Balancer
 from sira_client.balancing.target import Target
 
 from tests.unit.client.balanced.echo_service import ONE, SERVICE, connected, endpoint, service, spread
@@ -84,10 +85,21 @@ async def test_without_a_policy_nothing_is_waited_for(channel: BalancedChannel, 
 
 
 async def test_calls_that_look_for_an_endpoint_keep_their_target_open(
-    client: Client, served: InMemoryKernel, echoes: list[Echo], silent: Endpoint
+    client: Client,
+    served: InMemoryKernel,
+    echoes: list[Echo],
+    silent: Endpoint,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     await served.put(silent, service=service(routes=[route("v2")]))
     channel = client.channel("echo")
+    taken, take = asyncio.Semaphore(0), channel._clusters.take
+
+    def tell(target: Target) -> Balancer:
+        taken.release()
+        return take(target)
+
+    monkeypatch.setattr(channel._clusters, "take", tell)
     waiting = channel.unary_unary(ONE)(b"", timeout=20)
     await change(channel, V2)
     async with asyncio.timeout(20):

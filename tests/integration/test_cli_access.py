@@ -67,7 +67,9 @@ def test_who_may_call_is_said_and_taken_back(namespace: str) -> None:
     assert err.startswith("nobody may call")
     assert data("policy", "get", "checkout")["accessPolicy"] == {}
     assert "MAY CALL   nobody" in sira("policy", "get", "checkout")
-    assert "access_policy needs" in refusal("policy", "clear", "checkout", code=ExitCode.USAGE)
+    assert "service.access_policy: needs traffic_policy.tls" in refusal(
+        "policy", "clear", "checkout", code=ExitCode.USAGE
+    )
     assert "MAY CALL   all" in sira("policy", "clear", "checkout", "--access")
 
 

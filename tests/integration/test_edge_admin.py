@@ -1,4 +1,4 @@
-"""What tools find: reflection, channelz and CSDS; and where the server listens."""
+"""What tools find: reflection and channelz; and where the server listens."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 import grpc
 import pytest
-from envoy.service.status.v3 import csds_pb2, csds_pb2_grpc
 from grpc import aio
 from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -36,7 +35,6 @@ async def test_reflection_describes_every_service() -> None:
         "grpc.health.v1.Health",
         "grpc.channelz.v1.Channelz",
         "grpc.reflection.v1alpha.ServerReflection",
-        "envoy.service.status.v3.ClientStatusDiscoveryService",
     }
     assert answers[1].file_descriptor_response.file_descriptor_proto
 
@@ -49,14 +47,6 @@ async def test_channelz_shows_the_server() -> None:
         assert any(server.data.calls_started >= 1 for server in servers.server)
         told = await failure(stub.GetServer(channelz_pb2.GetServerRequest(server_id=987_654)))
         assert told.code is grpc.StatusCode.NOT_FOUND
-
-
-async def test_csds_answers() -> None:
-    async with serve() as served:
-        stub = csds_pb2_grpc.ClientStatusDiscoveryServiceStub(served.channel)
-        assert list((await stub.FetchClientStatus(csds_pb2.ClientStatusRequest())).config) == []
-        answers = [answer async for answer in stub.StreamClientStatus(iter([csds_pb2.ClientStatusRequest()] * 2))]
-        assert len(answers) == 2
 
 
 async def test_it_listens_at_every_address(tmp_path: Path) -> None:

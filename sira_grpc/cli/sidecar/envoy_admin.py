@@ -11,7 +11,7 @@ import aiohttp
 _TIMEOUT = aiohttp.ClientTimeout(total=5)
 _MAX_BYTES = 16 << 20
 _IN_FLIGHT = r"^cluster\.inbound_\d+\.upstream_rq_active$"
-_CONNECTED = "control_plane.connected_state"
+_FAILURES = r"^cluster\.kernel\.(upstream_cx_connect_fail|ssl\.connection_error|ssl\.fail_verify_\w+)$"
 GONE = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
 """What the methods raise when Envoy does not answer, or not yet, or not as it should."""
 
@@ -52,13 +52,16 @@ class EnvoyAdmin:
 
     async def in_flight(self) -> int:
         """Calls to the service of this Envoy that have not ended."""
-        answer = await self._json("/stats", format="json", filter=_IN_FLIGHT)
-        return sum(int(stat["value"]) for stat in answer["stats"] if "value" in stat)
+        return sum((await self._stats(_IN_FLIGHT)).values())
 
     async def connected(self) -> bool:
         """Whether a kernel answers it."""
-        answer = await self._json("/stats", format="json", filter=f"^{_CONNECTED}$")
-        return any(stat.get("value") for stat in answer["stats"])
+        return bool((await self._stats(r"^control_plane\.connected_state$")).get("control_plane.connected_state"))
+
+    async def failed_connections(self) -> dict[str, int]:
+        """How often each kind of failure has met its connections to the kernel; without those that have not."""
+        found = await self._stats(_FAILURES)
+        return {name.removeprefix("cluster.kernel."): value for name, value in found.items() if value}
 
     async def rejections(self) -> dict[str, str]:
         """Why it does not take what it was told last of listeners, by their names."""
@@ -73,6 +76,10 @@ class EnvoyAdmin:
         """Has it tell who calls the service to go elsewhere, at the end of each call; it goes on to serve."""
         async with self._session.post(f"{self._base}/drain_listeners?graceful&inboundonly&skip_exit") as response:
             response.raise_for_status()
+
+    async def _stats(self, pattern: str) -> dict[str, int]:
+        answer = await self._json("/stats", format="json", filter=pattern)
+        return {str(stat["name"]): int(stat["value"]) for stat in answer["stats"] if "value" in stat}
 
     async def _json(self, path: str, **query: str) -> Any:
         async with self._session.get(f"{self._base}{path}", params=query) as response:

@@ -160,6 +160,8 @@ def _kernel_tls(trust_domain: str) -> dict[str, Any]:
     member = {"san_type": "DNS", "matcher": {"exact": f"{KERNEL}.{trust_domain}"}}
     return {
         "alpn_protocols": ["h2"],
+        # A kernel takes nothing older, and an Envoy that connects offers 1.2 unless it is told otherwise.
+        "tls_params": {"tls_maximum_protocol_version": "TLSv1_3"},
         "tls_certificate_sds_secret_configs": [sds_config(IDENTITY)],
         "combined_validation_context": {
             "default_validation_context": {"match_typed_subject_alt_names": [member]},

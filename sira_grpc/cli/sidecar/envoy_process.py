@@ -122,7 +122,9 @@ async def _ready(admin: EnvoyAdmin, listeners: set[str]) -> None:
 async def _why(admin: EnvoyAdmin, listeners: set[str]) -> str:
     try:
         if not await admin.connected():
-            return "no kernel answers it: see what it says above"
+            failed = await admin.failed_connections()
+            counts = ", ".join(f"{name} {count}" for name, count in failed.items())
+            return "no kernel answers it" + (f": {counts}" if counts else "")
         rejected = await admin.rejections()
         missing = sorted(listeners - await admin.listeners())
     except GONE as error:

@@ -102,9 +102,7 @@ async def test_calls_that_look_for_an_endpoint_keep_their_target_open(
     monkeypatch.setattr(channel._clusters, "take", tell)
     waiting = channel.unary_unary(ONE)(b"", timeout=20)
     await change(channel, V2)
-    async with asyncio.timeout(20):
-        while not channel._clusters._calls:
-            await asyncio.sleep(0)
+    await taken.acquire()
     await served.put(service=service())
     async with asyncio.timeout(20):
         while not channel._selector.plain:

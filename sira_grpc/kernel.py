@@ -36,6 +36,7 @@ from sira_grpc.rpc.server import RpcServer, ServerIdentity
 from sira_grpc.store import open_store
 from sira_grpc.store.api import Store
 from sira_grpc.telemetry import Telemetry, open_telemetry
+from sira_grpc.xds import gauges as xds_gauges
 from sira_grpc.xds.control_plane import ControlPlane
 
 MEMBER_BYTES = 5
@@ -190,6 +191,7 @@ class Kernel:
         if identity is not None:
             identity.view.trust_changed.append(xds.trust_changed)
         self._failures.append(xds.failed)
+        xds_gauges.expose(xds, telemetry)
         return xds
 
     async def _open_bus(

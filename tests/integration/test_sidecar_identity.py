@@ -24,10 +24,11 @@ from sira_grpc.cli.exits import ExitCode
 from sira_grpc.svid import identity_directory
 from tests.integration.envoy import needs_envoy
 from tests.integration.envoy_mesh import Calls, app, calling, free_ports, sidecar
-from tests.integration.identity_process import TRUST_DOMAIN, KernelProcess, connect, running
+from tests.integration.identity_process import TRUST_DOMAIN, KernelProcess, connect
+from tests.integration.sira_process import up
 
 pytestmark = needs_envoy
-CHECKOUT = "namespaces/default/services/checkout"
+MUTUAL = TrafficPolicy(tls=TlsMode.TLS_MODE_MUTUAL)
 
 
 @pytest.fixture
@@ -38,10 +39,12 @@ def place() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
-@pytest.fixture
-async def kernel(tmp_path: Path) -> AsyncIterator[KernelProcess]:
-    async with running(tmp_path) as made:
-        yield made
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelProcess]:
+    folder = tmp_path_factory.mktemp("kernel")
+    with up(folder, environment={"SIRA_LOG_LEVEL": "error"}) as process:
+        ready = process.json()
+        yield KernelProcess(process, ready["addresses"][0], ready["tokenAddresses"][0], ready["rootSha256"], folder)
 
 
 async def directory_of(kernel: KernelProcess, place: Path, name: str) -> Path:
@@ -72,9 +75,16 @@ async def sidecars(kernel: KernelProcess, place: Path, *callers: str) -> AsyncIt
         yield made
 
 
-async def update(kernel: KernelProcess, *fields: str, **policies: Any) -> None:
-    """Changes the policies of checkout, as an operator."""
-    request = UpdateServiceRequest(service=Service(name=CHECKOUT, **policies), update_mask=FieldMask(paths=fields))
+async def mutual(kernel: KernelProcess, service: str, *sources: str) -> None:
+    """Has a service reached by mutual TLS alone: by all, or by some services only."""
+    rules = [AllowRule(sources=[f"namespaces/default/services/{source}"]) for source in sources]
+    changed = Service(
+        name=f"namespaces/default/services/{service}",
+        traffic_policy=MUTUAL,
+        access_policy=AccessPolicy(allow=rules) if rules else None,
+    )
+    fields = ["traffic_policy.tls", *(["access_policy"] if rules else [])]
+    request = UpdateServiceRequest(service=changed, update_mask=FieldMask(paths=fields))
     async with connect(kernel.address, await asyncio.to_thread(kernel.operator)) as channel:
         registry: Any = RegistryServiceStub(channel)
         await registry.UpdateService(request)
@@ -84,12 +94,11 @@ async def test_callers_are_told_apart_by_what_they_prove(kernel: KernelProcess, 
     async with sidecars(kernel, place, "frontend", "stranger") as (frontend, stranger):
         for calls in (frontend, stranger):
             await calls.until(lambda answer: answer == "checkout")
-        await update(kernel, "traffic_policy.tls", traffic_policy=TrafficPolicy(tls=TlsMode.TLS_MODE_MUTUAL))
+        await mutual(kernel, "checkout")
         for calls, name in ((frontend, "frontend"), (stranger, "stranger")):
             own = f"spiffe://{TRUST_DOMAIN}/ns/default/svc/{name}"
             await calls.until(lambda answer, own=own: own in answer, "Caller")
-        rules = AccessPolicy(allow=[AllowRule(sources=["namespaces/default/services/frontend"])])
-        await update(kernel, "access_policy", access_policy=rules)
+        await mutual(kernel, "checkout", "frontend")
         await stranger.until(lambda answer: answer == "PERMISSION_DENIED")
         assert await frontend() == "checkout"
         code, _ = await stranger.refusal()
@@ -98,14 +107,14 @@ async def test_callers_are_told_apart_by_what_they_prove(kernel: KernelProcess, 
 
 async def test_who_proves_nothing_gets_nowhere(kernel: KernelProcess, place: Path) -> None:
     inbound, target = free_ports(2)
-    own = await directory_of(kernel, place, "checkout")
+    own = await directory_of(kernel, place, "orders")
     options = ["--identity", str(own), "--inbound", f"{inbound}:{target}"]
-    with sidecar(kernel.address, "checkout", *options, "--", *app(target, "checkout")) as process:
+    with sidecar(kernel.address, "orders", *options, "--", *app(target, "orders")) as process:
         await asyncio.to_thread(process.json)
-        async with calling(inbound, "checkout") as plaintext:
-            await plaintext.until(lambda answer: answer == "checkout")
-        await update(kernel, "traffic_policy.tls", traffic_policy=TrafficPolicy(tls=TlsMode.TLS_MODE_MUTUAL))
-        async with calling(inbound, "checkout") as plaintext:
+        async with calling(inbound, "orders") as plaintext:
+            await plaintext.until(lambda answer: answer == "orders")
+        await mutual(kernel, "orders")
+        async with calling(inbound, "orders") as plaintext:
             await plaintext.until(lambda answer: answer == "UNAVAILABLE")
         async with aio.insecure_channel(f"127.0.0.1:{inbound}") as channel:
             with pytest.raises(aio.AioRpcError):
@@ -118,14 +127,14 @@ async def test_a_token_is_all_it_takes(kernel: KernelProcess, place: Path) -> No
     inbound, target = free_ports(2)
     own = place / "own"
     options = ["--identity", str(own), "--join", kernel.token_address, "--inbound", f"{inbound}:{target}"]
-    command = ["--", *app(target, "checkout")]
-    with sidecar(kernel.address, "checkout", *options, *command, environment={"SIRA_JOIN_TOKEN": secret}) as first:
+    command = ["--", *app(target, "pay")]
+    with sidecar(kernel.address, "pay", *options, *command, environment={"SIRA_JOIN_TOKEN": secret}) as first:
         told = await asyncio.to_thread(first.json)
-        assert told["identity"] == f"spiffe://{TRUST_DOMAIN}/ns/default/svc/checkout"
-        async with calling(inbound, "checkout") as calls:
-            await calls.until(lambda answer: answer == "checkout")
+        assert told["identity"] == f"spiffe://{TRUST_DOMAIN}/ns/default/svc/pay"
+        async with calling(inbound, "pay") as calls:
+            await calls.until(lambda answer: answer == "pay")
         assert await asyncio.to_thread(first.terminate) == 0
-    with sidecar(kernel.address, "checkout", *options, *command) as again:
+    with sidecar(kernel.address, "pay", *options, *command) as again:
         assert (await asyncio.to_thread(again.json))["identity"] == told["identity"]
         assert await asyncio.to_thread(again.terminate) == 0
 

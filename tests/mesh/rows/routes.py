@@ -110,8 +110,10 @@ async def timeout(trial: Trial) -> None:
 
 async def fault(trial: Trial) -> None:
     """A share of the calls fails, or is delayed, at the caller."""
-    await trial.create(TrafficPolicy(fault=FaultInjection(abort=FaultAbort(code=10, percent=100))))
+    await trial.create()
     await trial.endpoints("e1")
+    await trial.each(lambda cell: cell.until(lambda tally: tally.only("e1")))
+    await trial.change(traffic_policy=TrafficPolicy(fault=FaultInjection(abort=FaultAbort(code=10, percent=100))))
     await trial.each(lambda cell: cell.until(lambda tally: tally.fails_with("ABORTED"), 5))
     await trial.change(traffic_policy=TrafficPolicy(fault=FaultInjection(abort=FaultAbort(code=10, percent=50))))
     await trial.each(lambda cell: cell.until(lambda tally: near(tally.codes.get("ABORTED", 0) / tally.calls, 0.5), 100))

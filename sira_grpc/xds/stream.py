@@ -111,6 +111,8 @@ class Stream:
         To be closed with aclose().
         """
         while True:
+            for subscription in tuple(self._subscriptions.values()):
+                await subscription.build()
             response = self.next_response()
             if response is not None:
                 yield response

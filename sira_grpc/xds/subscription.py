@@ -6,7 +6,9 @@ sent: of the names that something may have happened to since, those are due whos
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +27,8 @@ HOLD_SECONDS = 5.0
 MAX_UNANSWERED = 16
 """Responses of one type that a client may leave unanswered before the oldest counts as accepted."""
 NAME_LENGTH = 2048
+SLICE = 32
+"""Resources that are built without a pause: with 100 endpoints each, some 20 ms."""
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +79,7 @@ class Response:
     changed: Sequence[Resource] = ()
 
 
-class Subscription:
+class Subscription(ABC):
     """A type on a stream.
 
     Attributes:
@@ -133,27 +137,35 @@ class Subscription:
         self.settled = True
         self.started = self.answer = self._resized = False
 
-    # What every form of the protocol does in its way.
-
+    @abstractmethod
     def receive(self, request: Any) -> None:
         """Takes in a request. See Stream.receive."""
-        raise NotImplementedError
 
+    @abstractmethod
     def compose(self, nonce: str, told: int, now: float) -> Response | None:
         """Makes the next response; None if nothing is due. `told`: generation up to which changes were told."""
-        raise NotImplementedError
 
+    @abstractmethod
     def heartbeat(self, nonce: str) -> bytes | None:
         """Makes a response that says that what has a TTL is as it was; None if there is nothing of which to say it.
 
         To be called if it is `idle`.
         """
-        raise NotImplementedError
 
     @property
     def due(self) -> bool:
         """Whether a response may be due."""
         return bool(self.answer or self.dirty or self.fresh or self.again or self._resized or self.released)
+
+    async def build(self) -> None:
+        """Has what the first response needs built, and lets others run meanwhile: it may be thousands of resources."""
+        if self.at or not self.due:
+            return
+        wanted = self.names | self._covering() if self.wildcard else self.names
+        for number, name in enumerate(wanted, 1):
+            self.get(name)
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
 
     @property
     def idle(self) -> bool:

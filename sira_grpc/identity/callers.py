@@ -48,6 +48,9 @@ class CallerVerifier(Protocol):
     def by_certificate(self, leaf: bytes, chain: bytes) -> Caller:
         """Verifies a client certificate and those that came with it, PEM."""
 
+    def by_connection(self, leaf: bytes, chain: bytes) -> Caller:
+        """Verifies a client certificate that was verified when the connection was opened: see Callers."""
+
     def by_token(self, token: str) -> Caller:
         """Verifies a JWT-SVID."""
 
@@ -93,6 +96,25 @@ class Callers:
         self.check(caller)
         return caller
 
+    def by_connection(self, leaf: bytes, chain: bytes) -> Caller:
+        """Returns who has shown a certificate that counted when its connection was opened.
+
+        It may have expired since, or its root be gone: if there is a record that it was issued, and it is not revoked, its
+        holder is known all the same. For clients that cannot open another connection when they should.
+
+        Raises:
+            CredentialInvalid, CredentialExpired, CredentialRevoked.
+        """
+        try:
+            return self.by_certificate(leaf, chain)
+        except (CredentialExpired, CredentialInvalid):
+            caller = self._recorded(leaf)
+            if caller is None:
+                raise
+        if self._view.revoked(caller.name, caller.serial, caller.issued_ns):
+            raise CredentialRevoked(f"what {caller.name} showed was revoked", metadata={"identity": caller.name})
+        return caller
+
     def by_token(self, token: str) -> Caller:
         """Returns who shows a token that is for the kernel: for the audience `spiffe://{trust domain}`.
 
@@ -132,6 +154,20 @@ class Callers:
         # One that the record is gone of, as after a restored backup, was issued about then.
         issued_ns = record.value.issue_time.ToNanoseconds() if record else round((svid.not_before + self._skew) * NANOS)
         return Caller(svid.identity, str(svid.identity), svid.serial, issued_ns, round(svid.not_after * NANOS))
+
+    def _recorded(self, leaf: bytes) -> Caller | None:
+        try:
+            certificate = x509_svid.read_pem(leaf)[0]
+            identity = x509_svid.identity_of(certificate)
+        except SvidError:
+            return None
+        serial = x509_svid.serial_of(certificate)
+        stored = self._view.certificates.get(serial)
+        if stored is None or stored.value.identity != str(identity):
+            return None
+        record = stored.value
+        expires_ns = record.expire_time.ToNanoseconds()
+        return Caller(identity, record.identity, serial, record.issue_time.ToNanoseconds(), expires_ns)
 
     def _verify_token(self, token: str) -> Caller:
         audience = f"spiffe://{self._trust.trust_domain}"

@@ -8,10 +8,19 @@ MAX_PENDING_REQUESTS = 100_000
 """New calls that may wait until Python sees them. gRPC's own 1,000 refuse calls at random when thousands come at once,
 as they do after a restart. A waiting call costs some 10 KB."""
 _STREAM_HEADROOM = 1_000
+_AGE = 0.4
+"""Share of a certificate's validity after which clients open another connection; gRPC varies it by 10%."""
 
 
-def channel_options(server: ServerConfig, limits: LimitsConfig) -> list[tuple[str, int]]:
-    """Returns the channel arguments of the server."""
+def channel_options(
+    server: ServerConfig, limits: LimitsConfig, *, certificate_ttl: float | None = None
+) -> list[tuple[str, int]]:
+    """Returns the channel arguments of the server.
+
+    Args:
+        server, limits: the configuration.
+        certificate_ttl: validity of the certificates of callers, seconds; None where they have none of the kernel.
+    """
     options = [
         ("grpc.max_receive_message_length", server.max_message_bytes),
         # A second kernel on the port must fail, and not take every other connection.
@@ -34,6 +43,13 @@ def channel_options(server: ServerConfig, limits: LimitsConfig) -> list[tuple[st
         options += [
             ("grpc.max_connection_age_ms", _ms(server.max_connection_age)),
             ("grpc.max_connection_age_grace_ms", _ms(server.max_connection_age_grace)),
+        ]
+    elif certificate_ttl is not None:
+        # Certificates are renewed at half of their lives: so no connection outlives the one that it was opened with. What
+        # is under way on an old connection goes on.
+        options += [
+            ("grpc.max_connection_age_ms", _ms(_AGE * certificate_ttl)),
+            ("grpc.max_connection_age_grace_ms", 2**31 - 1),
         ]
     return options
 

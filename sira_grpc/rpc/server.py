@@ -135,7 +135,11 @@ class RpcServer:
         self._server = aio.server(
             handlers=[self._edge],
             interceptors=tracing(telemetry),
-            options=channel_options(config.server, config.limits),
+            options=channel_options(
+                config.server,
+                config.limits,
+                certificate_ttl=config.identity.certificate_ttl if identity is not None else None,
+            ),
         )
 
     @staticmethod

@@ -214,6 +214,7 @@ def _streaming(
                         await _write_first(call, message)
                     else:
                         await write(message)
+                    del response, message  # not kept while it waits for the next one, which may be for long
             finally:
                 await responses.aclose()
         except BaseException as error:

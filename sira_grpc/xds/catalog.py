@@ -14,6 +14,7 @@ from sira_grpc.xds import wire
 from sira_grpc.xds.ages import Ages
 from sira_grpc.xds.api_listeners import WAITS_FOR_MISSING
 from sira_grpc.xds.coverage import covered
+from sira_grpc.xds.footprints import footprint
 from sira_grpc.xds.node import Node
 from sira_grpc.xds.ramps import Ramps
 from sira_grpc.xds.recent import Recent
@@ -34,9 +35,9 @@ Key = tuple[str, str, Hashable]
 KEPT_BYTES = 64 << 20
 """Of the younger half of the resources that are kept."""
 OVERHEAD = 512
-"""Bytes that a resource takes beside its body."""
-KEPT_NAMES = 1 << 20
-"""In the younger half of the sets of names that are kept."""
+"""Bytes that a resource takes beside its bodies and its key."""
+KEPT_NAME_BYTES = 64 << 20
+"""Of the younger half of the sets of names that are kept."""
 KEPT_FAILURES = 1024
 MIN_DELAY = 0.001
 """Seconds. Event loops fire a little early."""
@@ -62,7 +63,8 @@ class Catalog:
 
     Args:
         world: what resources are made of.
-        builders: by type. One that raises has the resource be missing, and is logged.
+        builders: by type. If one raises, that is logged, and clients keep the resource as it was; there is none if it
+            was never made.
     """
 
     def __init__(self, world: World, builders: Mapping[str, Builder]) -> None:
@@ -73,7 +75,7 @@ class Catalog:
         self._ramps = Ramps()
         self._sooner = asyncio.Event()
         self._resources: Recent[Key, _Entry] = Recent(KEPT_BYTES)
-        self._names: Recent[Hashable, tuple[int, frozenset[str]]] = Recent(KEPT_NAMES)
+        self._names: Recent[Hashable, tuple[int, frozenset[str]]] = Recent(KEPT_NAME_BYTES)
         self._failing: set[tuple[str, str]] = set()
         world.view.hooks.services_changed.append(self._services_changed)
 
@@ -109,7 +111,7 @@ class Catalog:
 
     def _make(self, key: Key, about: Subject, node: Node, stamp: int, entry: _Entry | None) -> Resource | None:
         type_url, name, _ = key
-        body = self._build(type_url, name, about, node)
+        body = self._build(type_url, name, about, node, entry.resource.body if entry is not None else None)
         if body is None:
             self._resources.drop(key)
             return None
@@ -121,10 +123,12 @@ class Catalog:
         if before is not None:
             before.before = None
         made = Resource(type_url, name, body, stamp, before)
-        self._resources.put(key, _Entry(made, stamp), len(body) + OVERHEAD)
+        size = len(body) + (len(before.body) if before is not None else 0) + footprint(key) + OVERHEAD
+        self._resources.put(key, _Entry(made, stamp), size)
         return made
 
-    def _build(self, type_url: str, name: str, about: Subject, node: Node) -> bytes | None:
+    def _build(self, type_url: str, name: str, about: Subject, node: Node, before: bytes | None) -> bytes | None:
+        """Returns the body of a resource; the one `before` if it cannot be made, which is better than an outage."""
         builder = self._builders.get(type_url)
         if builder is None:
             return None
@@ -135,7 +139,7 @@ class Catalog:
             if (type_url, name) not in self._failing and len(self._failing) < KEPT_FAILURES:
                 self._failing.add((type_url, name))
                 log.exception("%s of %s: cannot be made", name, type_url)
-            return None
+            return before
         self._failing.discard((type_url, name))
         if body is None or name == about.plain:
             return body
@@ -152,7 +156,7 @@ class Catalog:
         found = covered(self._world, self._ages.references, type_url, node)
         if known is not None and known[1] == found:
             found = known[1]
-        self._names.put(key, (stamp, found), len(found) + 1)
+        self._names.put(key, (stamp, found), footprint(key) + footprint(found))
         return found
 
     def trust_changed(self) -> None:

@@ -12,7 +12,7 @@ from sira_grpc.clock import Clock
 from sira_grpc.config import XdsConfig
 from sira_grpc.registry.load import LoadTable
 from sira_grpc.registry.view import RegistryView
-from sira_grpc.xds import capabilities, tls
+from sira_grpc.xds import capabilities, policy_limits, tls
 from sira_grpc.xds.builders import BUILDERS
 from sira_grpc.xds.catalog import Catalog
 from sira_grpc.xds.load_reports import LoadReports
@@ -73,8 +73,9 @@ class ControlPlane:
 
         Raises:
             PolicyNotSupported: one would reject it.
-            InvalidField: it asks for mutual TLS, and there are no identities here.
+            InvalidField: it asks for mutual TLS, and there are no identities here; or for more than `policy_limits`.
         """
+        policy_limits.check(service)
         tls.check(service, self.world.trust_domain)
         capabilities.check(service, self.streams.kinds())
 

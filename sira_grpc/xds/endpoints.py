@@ -57,4 +57,4 @@ def _locality(place: Place, group: Group) -> list[bytes]:
 def _overprovisioning(policy: TrafficPolicy) -> int:
     """Returns the percentage that a tier may lack: below 100 / it of healthy endpoints, it hands calls on."""
     threshold = policy.locality_failover.threshold or tiers.DEFAULT_THRESHOLD
-    return min(round(100 / threshold), MAX_OVERPROVISIONING)
+    return round(min(100 / threshold, MAX_OVERPROVISIONING))

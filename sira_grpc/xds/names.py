@@ -30,6 +30,7 @@ VERSION = "version"
 
 _XDSTP = f"xdstp://{AUTHORITY}/"
 _ID = r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?"
+_ONE_ID = re.compile(_ID)
 _SERVICE = re.compile(rf"({_ID})(?:\.({_ID}))?")
 
 
@@ -80,6 +81,11 @@ def short(service: str) -> str:
     """Returns `{svc}.{ns}` of the name of a service."""
     _, namespace, _, name = service.split("/")
     return f"{name}.{namespace}"
+
+
+def is_id(text: str) -> bool:
+    """Whether a text can be the id of a service or a namespace."""
+    return _ONE_ID.fullmatch(text) is not None
 
 
 def service_named(name: str, namespace: str) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sira.xds.v1.client_pb2 import ClientKind
 
+from sira_grpc.errors import FieldViolation, InvalidField
 from sira_grpc.svid.spiffe_id import SpiffeId
+from sira_grpc.xds import names
 
 C_CORE = ClientKind.CLIENT_KIND_C_CORE
 GO = ClientKind.CLIENT_KIND_GO
@@ -18,6 +21,10 @@ UNKNOWN = ClientKind.CLIENT_KIND_UNSPECIFIED
 
 _KINDS = (("envoy", ENVOY), ("gRPC Go", GO), ("grpc-go", GO), ("gRPC Java", JAVA), ("gRPC Node", NODE_JS))
 DEFAULT_NAMESPACE = "default"
+MAX_UPSTREAMS = 4096
+"""Services that a sidecar may name that it is for. One for more is for all."""
+MAX_INBOUND = 16
+"""Ports of a sidecar."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +81,14 @@ def read_node(message: Any, identity: SpiffeId | None) -> Node:
     A verified identity of a service counts before what the node says: `cluster` may hold `{service}.{namespace}`, and
     the metadata `sira` a struct with `namespace`, `inbound` (a list of `{port, target_port}`), `upstreams` (a list of
     `{service}.{namespace}`) and `egress_port`. `tools` that make bootstraps write both.
+
+    Raises:
+        InvalidField: it names more upstreams or ports than a sidecar may have.
     """
-    told = _struct(message.metadata, "sira")
+    told = _fields(message.metadata.fields.get("sira"))
     service = identity.service_name if identity is not None else ""
     service = service or service_of(message.cluster)
-    namespace = service.split("/")[1] if service else _text(told, "namespace") or DEFAULT_NAMESPACE
+    namespace = service.split("/")[1] if service else _namespace(told)
     return Node(
         id=message.id[:1024],
         kind=_kind(message.user_agent_name),
@@ -89,15 +99,14 @@ def read_node(message: Any, identity: SpiffeId | None) -> Node:
         namespace=namespace,
         identity=str(identity) if identity is not None else "",
         inbound=tuple(_inbound(told)),
-        upstreams=frozenset(filter(None, (service_of(each) for each in _texts(told, "upstreams")))),
+        upstreams=_upstreams(told),
         egress_port=_port(told.get("egress_port")),
     )
 
 
 def service_of(text: str) -> str:
     """Returns the resource name that `{service}.{namespace}` stands for; empty if it is none."""
-    service, dot, namespace = text.partition(".")
-    return f"namespaces/{namespace}/services/{service}" if dot and service and namespace else ""
+    return names.service_named(text, "") if "." in text else ""
 
 
 def _kind(user_agent: str) -> ClientKind.ValueType:
@@ -113,27 +122,37 @@ def _version(message: Any) -> str:
     return message.user_agent_version or ("" if number == "0.0.0" else number)
 
 
-def _struct(metadata: Any, key: str) -> dict[str, Any]:
-    value = metadata.fields.get(key, None)
-    return dict(value.struct_value.fields) if value is not None and value.HasField("struct_value") else {}
+def _fields(value: Any) -> Mapping[str, Any]:
+    """Returns the fields of a google.protobuf.Value that is a struct; none of any other."""
+    fields: Mapping[str, Any] = value.struct_value.fields if value is not None else {}
+    return fields
 
 
-def _text(told: dict[str, Any], key: str) -> str:
-    return str(told[key].string_value)[:63] if key in told else ""
+def _namespace(told: Mapping[str, Any]) -> str:
+    value = told.get("namespace")
+    text = value.string_value if value is not None else ""
+    return text if names.is_id(text) else DEFAULT_NAMESPACE
 
 
-def _texts(told: dict[str, Any], key: str) -> list[str]:
-    return [value.string_value for value in told[key].list_value.values] if key in told else []
+def _list(told: Mapping[str, Any], key: str, limit: int) -> Sequence[Any]:
+    value = told.get(key)
+    values: Sequence[Any] = value.list_value.values if value is not None else ()
+    if len(values) > limit:
+        raise InvalidField([FieldViolation(f"node.metadata.sira.{key}", f"has at most {limit} elements")])
+    return values
 
 
-def _inbound(told: dict[str, Any]) -> list[Inbound]:
-    found = []
-    for value in told["inbound"].list_value.values if "inbound" in told else ():
-        fields = dict(value.struct_value.fields)
+def _upstreams(told: Mapping[str, Any]) -> frozenset[str]:
+    found = (service_of(value.string_value) for value in _list(told, "upstreams", MAX_UPSTREAMS))
+    return frozenset(filter(None, found))
+
+
+def _inbound(told: Mapping[str, Any]) -> Iterator[Inbound]:
+    for value in _list(told, "inbound", MAX_INBOUND):
+        fields = _fields(value)
         port, target = _port(fields.get("port")), _port(fields.get("target_port"))
         if port and target:
-            found.append(Inbound(port, target))
-    return found
+            yield Inbound(port, target)
 
 
 def _port(value: Any) -> int:

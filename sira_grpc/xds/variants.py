@@ -11,6 +11,8 @@ from sira_grpc.xds.node import Node
 from sira_grpc.xds.subjects import Scope, Subject
 from sira_grpc.xds.type_urls import ENDPOINTS
 
+_DOT = "."
+
 
 def variant(type_url: str, subject: Subject, node: Node, policy: TrafficPolicy) -> Hashable:
     """Returns a key that is the same for clients for which a resource is the same.
@@ -25,7 +27,7 @@ def variant(type_url: str, subject: Subject, node: Node, policy: TrafficPolicy) 
         if type_url == ENDPOINTS:
             near, own = looks_at(policy)
             return shape(node), (node.region, node.zone) if near else None, node.id if own else ""
-        return node.kind, node.namespace  # in which short names are looked up
+        return node.kind, "" if _DOT in subject.plain else node.namespace  # in which short names are looked up
     if subject.scope is Scope.CLIENT:
         return node.kind, node.service, node.inbound
     if subject.scope is Scope.MESH:

@@ -37,7 +37,7 @@ async def _serve(port: int, name: str) -> None:
         return str(metadata.get("x-forwarded-client-cert", "")).encode()
 
     methods = {"Who": who, "Hold": hold, "LetGo": let_go, "Caller": caller}
-    handlers = {each: grpc.unary_unary_rpc_method_handler(method) for each, method in methods.items()}
+    handlers: dict[str, Any] = {each: grpc.unary_unary_rpc_method_handler(method) for each, method in methods.items()}
     server = aio.server(options=(("grpc.so_reuseport", 0),))
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, handlers)])
     wellness = health.aio.HealthServicer()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
-from grpc import aio
 from sira.registry.v1.access_policy_pb2 import AccessPolicy, AllowRule
 from sira.registry.v1.registry_service_pb2 import UpdateServiceRequest
 from sira.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
@@ -96,8 +95,7 @@ async def test_callers_are_told_apart_by_what_they_prove(kernel: KernelProcess, 
             await calls.until(lambda answer: answer == "checkout")
         await mutual(kernel, "checkout")
         for calls, name in ((frontend, "frontend"), (stranger, "stranger")):
-            own = f"spiffe://{TRUST_DOMAIN}/ns/default/svc/{name}"
-            await calls.until(lambda answer, own=own: own in answer, "Caller")
+            await calls.until(_shows(name), "Caller")
         await mutual(kernel, "checkout", "frontend")
         await stranger.until(lambda answer: answer == "PERMISSION_DENIED")
         assert await frontend() == "checkout"
@@ -116,9 +114,6 @@ async def test_who_proves_nothing_gets_nowhere(kernel: KernelProcess, place: Pat
         await mutual(kernel, "orders")
         async with calling(inbound, "orders") as plaintext:
             await plaintext.until(lambda answer: answer == "UNAVAILABLE")
-        async with aio.insecure_channel(f"127.0.0.1:{inbound}") as channel:
-            with pytest.raises(aio.AioRpcError):
-                await channel.unary_unary("/test.App/Who")(b"", timeout=10)
         assert await asyncio.to_thread(process.terminate) == 0
 
 
@@ -152,3 +147,8 @@ async def test_without_an_identity_nothing_begins(kernel: KernelProcess, place: 
     with sidecar(kernel.address, "pay", "--identity", str(place / "none"), "--egress", str(egress)) as process:
         assert await asyncio.to_thread(process.wait) == ExitCode.REFUSED
         assert "gives no identity" in process.rest()[-1]
+
+
+def _shows(name: str) -> Callable[[str], bool]:
+    """Whether the service is told that a service calls it."""
+    return lambda told: told.endswith(f";URI=spiffe://{TRUST_DOMAIN}/ns/default/svc/{name}")

@@ -95,22 +95,22 @@ class Trial:
         """Cells that have not come out yet."""
         return [cell for cell in self.cells if cell.state is State.PASSED]
 
-    async def create(
-        self, policy: TrafficPolicy | None = None, access: AccessPolicy | None = None, *, service: str = ""
-    ) -> None:
-        """Creates a service, that of the row if no other is named, and opens the cells' channels to that of the row.
+    async def create(self, policy: TrafficPolicy | None = None) -> None:
+        """Creates the service of the row, opens the cells' channels to it, and then gives it its policy.
 
-        Columns that cannot do what its policy asks for are left out, as the capabilities say: their clients are not
-        connected then.
+        So clients that have the service already have to follow. Columns that cannot do what the policy asks for are
+        left out, as the capabilities say: their clients are not connected then.
         """
-        wanted = Service(name=service_name(service or self.service), traffic_policy=policy, access_policy=access)
+        wanted = Service(name=service_name(self.service), traffic_policy=policy)
         for cell in self.open:
             refused = [limit for limit in capabilities.unsupported(wanted, cell.column.kind) if limit.refused]
             if refused:
                 self._leave(cell, State.UNSUPPORTED, _reason(refused[0]))
-        await self.patiently(lambda: self.world.create(service or self.service, policy, access))
-        if not service:
-            await self.each(lambda cell: cell.open(self.service))
+        await self.world.create(self.service)
+        await self.each(lambda cell: cell.open(self.service))
+        if policy is not None:
+            await self.each(lambda cell: cell.call(timeout=2))  # fails, as there is no endpoint
+            await self._patiently(lambda: self.change(traffic_policy=policy))
 
     async def change(self, **fields: TrafficPolicy | AccessPolicy | None) -> None:
         """Changes the service of the row; see World.change."""
@@ -144,7 +144,7 @@ class Trial:
         yield
         await self.each(lambda cell: cell.unload())
 
-    async def patiently(self, write: Callable[[], Awaitable[object]]) -> None:
+    async def _patiently(self, write: Callable[[], Awaitable[object]]) -> None:
         """Writes something that is refused as long as clients of an earlier row are connected."""
         loop = asyncio.get_running_loop()
         end = loop.time() + PATIENCE

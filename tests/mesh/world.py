@@ -52,11 +52,9 @@ class World:
         self.socket = socket
         self.identities = folder / "identities"
 
-    async def create(
-        self, service: str, policy: TrafficPolicy | None = None, access: AccessPolicy | None = None
-    ) -> None:
+    async def create(self, service: str, policy: TrafficPolicy | None = None) -> None:
         """Creates a service, without endpoints."""
-        made = Service(name=service_name(service), traffic_policy=policy, access_policy=access)
+        made = Service(name=service_name(service), traffic_policy=policy)
         await self.client.registry.CreateService(pb.CreateServiceRequest(service=made))
 
     async def change(self, service: str, **fields: TrafficPolicy | AccessPolicy | None) -> None:
@@ -129,6 +127,9 @@ async def running(folder: Path) -> AsyncIterator[World]:
         "SIRA_SERVER_ADDRESSES": f"127.0.0.1:{port},{socket}",
         "SIRA_SERVER_TOKEN_ADDRESSES": token_door,
         "SIRA_SERVER_DRAIN_GRACE": "1",
+        # A connection must not outlive the certificate that it was made with: clients try again on the one they have.
+        "SIRA_SERVER_MAX_CONNECTION_AGE": "8",
+        "SIRA_SERVER_MAX_CONNECTION_AGE_GRACE": "1",
         # Clients of Node.js and Java have no certificate for the kernel: they come by the socket, and only read.
         "SIRA_AUTHORIZATION_ANONYMOUS": "read",
         "SIRA_STORE_DATA_DIR": str(folder / "data"),

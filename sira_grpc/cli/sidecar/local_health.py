@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 HURRY_SECONDS = 0.25
 """How soon to ask again for as long as it does not serve, or after it failed once."""
-TTL_INTERVALS = 3
-"""For how many intervals a report counts."""
+TTL_INTERVALS, LEAST_TTL_SECONDS = 3, 15.0
+"""For how many intervals a report counts, and for how long at least: as long as a lease without its holder. A kernel that
+is away meanwhile must not find everybody silent when it comes back."""
 LOOPBACK = "127.0.0.1"
 
 
@@ -45,7 +46,7 @@ class LocalHealth:
         from sira.registry.v1.health_check_pb2 import HealthCheck, TtlCheck
 
         made = HealthCheck(ttl=TtlCheck())
-        made.ttl.ttl.FromTimedelta(timedelta(seconds=max(1.0, TTL_INTERVALS * self._interval)))
+        made.ttl.ttl.FromTimedelta(timedelta(seconds=max(LEAST_TTL_SECONDS, TTL_INTERVALS * self._interval)))
         return made
 
     async def run(self, registration: Registration) -> None:

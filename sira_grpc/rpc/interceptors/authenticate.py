@@ -11,6 +11,9 @@ from sira_grpc.rpc.interceptors.interceptor import Interceptor
 
 AUTHORIZATION = "authorization"
 BEARER = "bearer "
+STAYS = "envoy.service."
+"""Beginning of the services whose clients stay on a connection: those of xDS in gRPC and Envoy go on with the certificate
+that they opened it with, and would try again on it for ever. It ages: see rpc.options."""
 
 
 class Authenticate(Interceptor):
@@ -65,7 +68,9 @@ class AuthenticateSvids(Interceptor):
         connection = call.context.auth_context()
         certificate = next(iter(connection.get("x509_pem_cert", ())), b"")
         if certificate:
-            return self._verifier.by_certificate(certificate, b"".join(connection.get("x509_pem_cert_chain", ())))
+            stays = call.method.service.startswith(STAYS)
+            verify = self._verifier.by_connection if stays else self._verifier.by_certificate
+            return verify(certificate, b"".join(connection.get("x509_pem_cert_chain", ())))
         token = bearer_of(call.context.invocation_metadata() or ())
         return self._verifier.by_token(token) if token else None
 

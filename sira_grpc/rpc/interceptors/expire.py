@@ -8,7 +8,7 @@ import logging
 from sira_grpc.errors import SiraError
 from sira_grpc.identity.callers import CallerVerifier
 from sira_grpc.rpc.call import Call
-from sira_grpc.rpc.interceptors.authenticate import AuthenticateSvids
+from sira_grpc.rpc.interceptors.authenticate import STAYS, AuthenticateSvids
 from sira_grpc.rpc.interceptors.interceptor import Interceptor
 
 LOOK_SECONDS = 1.0
@@ -59,7 +59,7 @@ class Expire(Interceptor):
             if call.credential is None or call.ending is not None or call not in self._streams:
                 continue
             try:
-                if anew:
+                if anew or call.method.service.startswith(STAYS):
                     self._authenticate.identify(call)
                 else:
                     self._verifier.check(call.credential)

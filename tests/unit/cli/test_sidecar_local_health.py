@@ -107,12 +107,12 @@ async def test_a_registration_that_is_lost_ends_it() -> None:
     (port,) = free_ports(1)
     async with listening(port), asked(TCP, port) as (registry, asking):
         await registry.until("SERVING")
-        registry.closed = True  # type: ignore[misc]  # of the class, until here
+        registry.closed = True
         registry.failing.append(NotFoundError("no lease"))
         with pytest.raises(NotFoundError):
             await asking
 
 
-def test_a_report_counts_for_three_intervals_and_one_second_at_least() -> None:
-    assert LocalHealth(TCP, 1, 5.0).ttl.ttl.ttl.ToSeconds() == 15
-    assert LocalHealth(TCP, 1, 0.1).ttl.ttl.ttl.ToSeconds() == 1
+def test_a_report_counts_for_three_intervals_and_as_long_as_a_lease() -> None:
+    assert LocalHealth(TCP, 1, 10.0).ttl.ttl.ttl.ToSeconds() == 30
+    assert LocalHealth(TCP, 1, 0.1).ttl.ttl.ttl.ToSeconds() == 15

@@ -48,7 +48,7 @@ def test_the_first_inbound_port_is_registered() -> None:
         zone="z",
         endpoint_id="one",
         drain="3s",
-        check_interval="2s",
+        check_interval="7s",
     )
     assert made.inbound == (Inbound(15006, 50051), Inbound(15007, 50052))
     assert made.listeners == {"inbound:15006", "inbound:15007", "egress"}
@@ -57,7 +57,7 @@ def test_the_first_inbound_port_is_registered() -> None:
     wanted = {"port": 15006, "address": "10.0.0.9", "weight": 7, "version": "v2", "metadata": {"a": "b"}}
     assert wanted.items() <= made.endpoint.items()
     assert made.endpoint["service"] == "namespaces/shop/services/checkout"
-    assert made.endpoint["health_check"].ttl.ttl.ToSeconds() == 6
+    assert made.endpoint["health_check"].ttl.ttl.ToSeconds() == 21
     assert made.endpoint["drain_timeout"] == made.drain == made.envoy.drain_seconds == 3
 
 

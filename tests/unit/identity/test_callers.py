@@ -225,3 +225,33 @@ async def test_tokens_that_do_not_count(world: World, claims: dict[str, Any], er
 async def test_what_is_no_token(world: World, token: str) -> None:
     with pytest.raises(CredentialInvalid):
         world.identity.callers.by_token(token)
+
+
+def pem(held: Held) -> tuple[bytes, bytes]:
+    """A certificate, and what comes with it."""
+    return to_pem(held.chain[:1]), to_pem(held.chain[1:])
+
+
+async def test_who_connected_while_it_counted_is_known_after_it_has_expired(world: World) -> None:
+    held = await world.join(ttl=60)
+    verifier, (leaf, chain) = world.identity.callers, pem(held)
+    known = verifier.by_connection(leaf, chain)
+    world.clock.advance(61)
+    with pytest.raises(CredentialExpired):
+        verifier.by_certificate(leaf, chain)
+    assert verifier.by_connection(leaf, chain) == known
+
+
+async def test_who_connected_while_it_counted_is_refused_once_it_is_revoked(world: World) -> None:
+    held = await world.join(ttl=60)
+    leaf, chain = pem(held)
+    world.clock.advance(61)
+    await world.identity.records.revoke_serial(held.serial, cause="", actor="")
+    with pytest.raises(CredentialRevoked):
+        world.identity.callers.by_connection(leaf, chain)
+
+
+async def test_a_connection_with_a_certificate_of_which_there_is_no_record_counts_for_nobody(world: World) -> None:
+    leaf = to_pem([OTHER.issue(WEB).certificate])
+    with pytest.raises(CredentialInvalid):
+        world.identity.callers.by_connection(leaf, b"")

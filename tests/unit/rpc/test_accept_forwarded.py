@@ -38,6 +38,9 @@ class Told:
             raise self._error
         return self._caller
 
+    def by_connection(self, leaf: bytes, chain: bytes) -> Caller:
+        return self.by_certificate(leaf, chain)
+
     def by_token(self, token: str) -> Caller:
         raise AssertionError("a member shows its certificate")
 

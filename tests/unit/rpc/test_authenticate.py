@@ -98,6 +98,9 @@ class Told:
         self.shown.append((leaf, chain))
         return CALLER
 
+    def by_connection(self, leaf: bytes, chain: bytes) -> Caller:
+        return self.by_certificate(leaf, chain)
+
     def by_token(self, token: str) -> Caller:
         self.shown.append((token,))
         return CALLER

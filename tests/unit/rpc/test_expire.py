@@ -34,6 +34,9 @@ class Told:
         self.verified += 1
         return self._say(caller(leaf.decode()))
 
+    def by_connection(self, leaf: bytes, chain: bytes) -> Caller:
+        return self.by_certificate(leaf, chain)
+
     def by_token(self, token: str) -> Caller:
         self.verified += 1
         return self._say(caller(token))

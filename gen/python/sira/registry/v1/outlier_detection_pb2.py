@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(sira/registry/v1/outlier_detection.proto\x12\x10sira.registry.v1\x1a\x1egoogle/protobuf/duration.proto\"\xdf\x04\n\x10OutlierDetection\x12\x44\n\x08interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationB\r\xbaH\n\xaa\x01\x07\"\x03\x08\x90\x1c\x32\x00R\x08interval\x12V\n\x12\x62\x61se_ejection_time\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\r\xbaH\n\xaa\x01\x07\"\x03\x08\x90\x1c\x32\x00R\x10\x62\x61seEjectionTime\x12U\n\x11max_ejection_time\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xa3\x05\x32\x00R\x0fmaxEjectionTime\x12\x39\n\x14max_ejection_percent\x18\x04 \x01(\rB\x07\xbaH\x04*\x02\x18\x64R\x12maxEjectionPercent\x12R\n\x12\x66\x61ilure_percentage\x18\x05 \x01(\x0b\x32#.sira.registry.v1.FailurePercentageR\x11\x66\x61ilurePercentage\x12@\n\x0csuccess_rate\x18\x06 \x01(\x0b\x32\x1d.sira.registry.v1.SuccessRateR\x0bsuccessRate:\x84\x01\xbaH\x80\x01\x1a~\n\x14outlier_detection.by\x12.failure_percentage or success_rate must be set\x1a\x36has(this.failure_percentage) || has(this.success_rate)\"\x9b\x01\n\x11\x46\x61ilurePercentage\x12%\n\tthreshold\x18\x01 \x01(\rB\x07\xbaH\x04*\x02\x18\x64R\tthreshold\x12-\n\rminimum_hosts\x18\x02 \x01(\rB\x08\xbaH\x05*\x03\x18\x90NR\x0cminimumHosts\x12\x30\n\x0erequest_volume\x18\x03 \x01(\rB\t\xbaH\x06*\x04\x18\xc0\x84=R\rrequestVolume\"\x9c\x01\n\x0bSuccessRate\x12,\n\x0cstdev_factor\x18\x01 \x01(\rB\t\xbaH\x06*\x04\x18\xa0\x8d\x06R\x0bstdevFactor\x12-\n\rminimum_hosts\x18\x02 \x01(\rB\x08\xbaH\x05*\x03\x18\x90NR\x0cminimumHosts\x12\x30\n\x0erequest_volume\x18\x03 \x01(\rB\t\xbaH\x06*\x04\x18\xc0\x84=R\rrequestVolumeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(sira/registry/v1/outlier_detection.proto\x12\x10sira.registry.v1\x1a\x1egoogle/protobuf/duration.proto\"\xd4\x05\n\x10OutlierDetection\x12\xb8\x01\n\x08interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationB\x80\x01\xbaH}\xba\x01p\n\x1aoutlier_detection.interval\x12\x1dmust be 0, or at least 100 ms\x1a\x33this == duration(\'0s\') || this >= duration(\'100ms\')\xaa\x01\x07\"\x03\x08\x90\x1c\x32\x00R\x08interval\x12V\n\x12\x62\x61se_ejection_time\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\r\xbaH\n\xaa\x01\x07\"\x03\x08\x90\x1c\x32\x00R\x10\x62\x61seEjectionTime\x12U\n\x11max_ejection_time\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xa3\x05\x32\x00R\x0fmaxEjectionTime\x12\x39\n\x14max_ejection_percent\x18\x04 \x01(\rB\x07\xbaH\x04*\x02\x18\x64R\x12maxEjectionPercent\x12R\n\x12\x66\x61ilure_percentage\x18\x05 \x01(\x0b\x32#.sira.registry.v1.FailurePercentageR\x11\x66\x61ilurePercentage\x12@\n\x0csuccess_rate\x18\x06 \x01(\x0b\x32\x1d.sira.registry.v1.SuccessRateR\x0bsuccessRate:\x84\x01\xbaH\x80\x01\x1a~\n\x14outlier_detection.by\x12.failure_percentage or success_rate must be set\x1a\x36has(this.failure_percentage) || has(this.success_rate)\"\x9b\x01\n\x11\x46\x61ilurePercentage\x12%\n\tthreshold\x18\x01 \x01(\rB\x07\xbaH\x04*\x02\x18\x64R\tthreshold\x12-\n\rminimum_hosts\x18\x02 \x01(\rB\x08\xbaH\x05*\x03\x18\x90NR\x0cminimumHosts\x12\x30\n\x0erequest_volume\x18\x03 \x01(\rB\t\xbaH\x06*\x04\x18\xc0\x84=R\rrequestVolume\"\x9c\x01\n\x0bSuccessRate\x12,\n\x0cstdev_factor\x18\x01 \x01(\rB\t\xbaH\x06*\x04\x18\xa0\x8d\x06R\x0bstdevFactor\x12-\n\rminimum_hosts\x18\x02 \x01(\rB\x08\xbaH\x05*\x03\x18\x90NR\x0cminimumHosts\x12\x30\n\x0erequest_volume\x18\x03 \x01(\rB\t\xbaH\x06*\x04\x18\xc0\x84=R\rrequestVolumeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,7 +33,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sira.registry.v1.outlier_de
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_OUTLIERDETECTION'].fields_by_name['interval']._loaded_options = None
-  _globals['_OUTLIERDETECTION'].fields_by_name['interval']._serialized_options = b'\272H\n\252\001\007\"\003\010\220\0342\000'
+  _globals['_OUTLIERDETECTION'].fields_by_name['interval']._serialized_options = b'\272H}\272\001p\n\032outlier_detection.interval\022\035must be 0, or at least 100 ms\0323this == duration(\'0s\') || this >= duration(\'100ms\')\252\001\007\"\003\010\220\0342\000'
   _globals['_OUTLIERDETECTION'].fields_by_name['base_ejection_time']._loaded_options = None
   _globals['_OUTLIERDETECTION'].fields_by_name['base_ejection_time']._serialized_options = b'\272H\n\252\001\007\"\003\010\220\0342\000'
   _globals['_OUTLIERDETECTION'].fields_by_name['max_ejection_time']._loaded_options = None
@@ -55,9 +55,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUCCESSRATE'].fields_by_name['request_volume']._loaded_options = None
   _globals['_SUCCESSRATE'].fields_by_name['request_volume']._serialized_options = b'\272H\006*\004\030\300\204='
   _globals['_OUTLIERDETECTION']._serialized_start=95
-  _globals['_OUTLIERDETECTION']._serialized_end=702
-  _globals['_FAILUREPERCENTAGE']._serialized_start=705
-  _globals['_FAILUREPERCENTAGE']._serialized_end=860
-  _globals['_SUCCESSRATE']._serialized_start=863
-  _globals['_SUCCESSRATE']._serialized_end=1019
+  _globals['_OUTLIERDETECTION']._serialized_end=819
+  _globals['_FAILUREPERCENTAGE']._serialized_start=822
+  _globals['_FAILUREPERCENTAGE']._serialized_end=977
+  _globals['_SUCCESSRATE']._serialized_start=980
+  _globals['_SUCCESSRATE']._serialized_end=1136
 # @@protoc_insertion_point(module_scope)

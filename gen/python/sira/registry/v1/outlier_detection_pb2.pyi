@@ -33,7 +33,7 @@ class OutlierDetection(_message.Message):
     """How many of the endpoints may be left out at once, in percent; at least one may. 0 means the default, 10."""
     @_builtins.property
     def interval(self) -> _duration_pb2.Duration:
-        """How often endpoints are judged. 0 means the default, 10 s."""
+        """How often endpoints are judged, 100 ms at the least. 0 means the default, 10 s."""
 
     @_builtins.property
     def base_ejection_time(self) -> _duration_pb2.Duration:

@@ -200,8 +200,8 @@ class LocalityFailover(_message.Message):
 
     THRESHOLD_FIELD_NUMBER: _builtins.int
     threshold: _builtins.float
-    """The share of healthy endpoints, above 0 and up to 1, under which a locality begins to hand calls on to the
-    next nearest. 0 means the default, 0.7. With a share h under the threshold t, the locality keeps h/t of the calls.
+    """The share of healthy endpoints, from 0.001 to 1, under which a locality begins to hand calls on to the next
+    nearest. 0 means the default, 0.7. With a share h under the threshold t, the locality keeps h/t of the calls.
     """
     def __init__(
         self,

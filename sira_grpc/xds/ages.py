@@ -57,6 +57,10 @@ class Ages:
         self._known()
         return self._references
 
+    def read(self) -> None:
+        """Reads the view if that was not done yet: who is told that something is not there is told when it comes."""
+        self._known()
+
     def _known(self) -> dict[str, int]:
         if self._revisions is None:
             self._revisions = {name: entry.revision for name, entry in self._view.services.items()}

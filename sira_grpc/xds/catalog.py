@@ -93,6 +93,7 @@ class Catalog:
         about = subject(type_url, name, node.namespace, envoy=node.envoy)
         if about is None:
             return None
+        self._ages.read()
         policy = _NO_POLICY
         if about.target is not None:
             service = self._world.view.services.get(about.target.service)

@@ -27,8 +27,8 @@ def mark(policy: TrafficPolicy) -> str:
     """Returns a domain that nobody asks for, another one for other faults; empty without any.
 
     The C core takes a fault of which only the share of calls has changed for the same one (grpc 1.85: the equality of
-    its fault filter's configuration), and Node one that is new (@grpc/grpc-js-xds 1.14: of what is configured by filter it
-    compares what there was before), and go on as before; a domain is something that they compare.
+    its fault filter's configuration), and Node one that is new (@grpc/grpc-js-xds 1.14: of what is configured by filter
+    it compares what there was before), and go on as before; a domain is something that they compare.
     """
     faults = [policy.fault, *(route.fault for route in policy.routes)]
     told = b"".join(fault.SerializeToString(deterministic=True) for fault in faults)

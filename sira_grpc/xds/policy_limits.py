@@ -26,7 +26,7 @@ MAX_MATCHES = 8192
 """Routes that a client is sent, and headers that they match: what takes time to build, some 60 ms."""
 MAX_BYTES = 1 << 20
 """Of the routes, or access rules, of a service. Clients of gRPC take messages of 4 MiB."""
-MAX_RULES = 8192
+MAX_RULES = 4096
 """Sources and methods in the access rules of a service."""
 
 _ACCESS = "service.access_policy.allow"
@@ -59,10 +59,9 @@ def _targets(service: Service) -> Iterator[FieldViolation]:
     found: set[Target] = set()
     for path, destination in destinations(service.traffic_policy):
         target = Target.of(destination, service.name)
-        if target not in found and len(cluster(target)) > NAME_LENGTH:
-            rule = (
-                f"with its version has at most {NAME_LENGTH} characters, as the name of a cluster: a~b is a%7Eb there"
-            )
+        length = len(cluster(target)) if target not in found else 0
+        if length > NAME_LENGTH:
+            rule = f"with service and version, escaped as in URLs, has at most {NAME_LENGTH} characters, not {length}"
             yield FieldViolation(f"{POLICY}.{path}.metadata", rule)
         found.add(target)
     if len(found) > MAX_TARGETS:

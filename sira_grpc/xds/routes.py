@@ -8,7 +8,7 @@ from sira_grpc.xds.egress_routes import egress_routes
 from sira_grpc.xds.faults import mark
 from sira_grpc.xds.inbound_routes import inbound_routes
 from sira_grpc.xds.names import EGRESS, INBOUND, service_named
-from sira_grpc.xds.node import C_CORE, Node
+from sira_grpc.xds.node import C_CORE, NODE_JS, Node
 from sira_grpc.xds.virtual_hosts import virtual_host
 from sira_grpc.xds.world import World
 

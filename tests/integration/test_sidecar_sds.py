@@ -37,9 +37,9 @@ def place() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
-def bootstrap(socket: Path, certificate: str, roots: str) -> dict[str, Any]:
-    """An Envoy with one listener over mutual TLS, which answers everybody."""
-    http = {
+def answering() -> dict[str, Any]:
+    """A filter that answers everybody."""
+    return {
         "@type": f"{_TYPE}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "test",
         "route_config": {
@@ -58,6 +58,10 @@ def bootstrap(socket: Path, certificate: str, roots: str) -> dict[str, Any]:
             }
         ],
     }
+
+
+def bootstrap(socket: Path, certificate: str, roots: str) -> dict[str, Any]:
+    """An Envoy with one listener over mutual TLS, which answers everybody."""
     tls = {
         "@type": f"{_TYPE}.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
         "require_client_certificate": True,
@@ -67,7 +71,7 @@ def bootstrap(socket: Path, certificate: str, roots: str) -> dict[str, Any]:
         },
     }
     chain = {
-        "filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": http}],
+        "filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": answering()}],
         "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": tls},
     }
     address = {"socket_address": {"address": "127.0.0.1", "port_value": 0}}

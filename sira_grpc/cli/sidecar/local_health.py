@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 HURRY_SECONDS = 0.25
 """How soon to ask again for as long as it does not serve, or after it failed once."""
 TTL_INTERVALS, LEAST_TTL_SECONDS = 3, 15.0
-"""For how many intervals a report counts, and for how long at least: as long as a lease without its holder. A kernel that
-is away meanwhile must not find everybody silent when it comes back."""
+"""For how many intervals a report counts, and for how long at least: as long as a lease without its holder. A kernel
+that was away meanwhile must not find everybody silent when it comes back."""
 LOOPBACK = "127.0.0.1"
 
 

@@ -15,6 +15,7 @@ from tests.unit.xds.mesh import WEB
 
 NODE = Node("n", kind=GO, region="r", zone="a")
 TARGET = Subject("web.default", Scope.TARGET, Target(WEB))
+SHORT = Subject("web", Scope.TARGET, Target(WEB))
 CLIENT = Subject("inbound:80", Scope.CLIENT)
 MESH = Subject("egress", Scope.MESH)
 TRUST = Subject("trust", Scope.TRUST)
@@ -29,9 +30,10 @@ FEW = TrafficPolicy(subset_size=3)
         (ENDPOINTS, TARGET, PLAIN, {"kind"}),
         (ENDPOINTS, TARGET, NEAR, {"kind", "region", "zone"}),
         (ENDPOINTS, TARGET, FEW, {"kind", "id"}),
-        (CLUSTER, TARGET, NEAR, {"kind", "namespace"}),
-        (LISTENER, TARGET, PLAIN, {"kind", "namespace"}),
-        (ROUTES, TARGET, PLAIN, {"kind", "namespace"}),
+        (CLUSTER, TARGET, NEAR, {"kind"}),
+        (LISTENER, TARGET, PLAIN, {"kind"}),
+        (LISTENER, SHORT, PLAIN, {"kind", "namespace"}),
+        (ROUTES, TARGET, PLAIN, {"kind"}),
         (LISTENER, CLIENT, PLAIN, {"kind", "service", "inbound"}),
         (ROUTES, MESH, PLAIN, {"kind", "namespace", "upstreams", "egress_port"}),
         (SECRET, TRUST, PLAIN, set()),

@@ -10,12 +10,13 @@ from pathlib import Path
 import uvloop
 
 from bench.figures import Report
-from bench.xds import first_calls, memory, pushes
+from bench.xds import churn, first_calls, memory, pushes
 
 Part = Callable[[Report, Path], Awaitable[None]]
 
 PARTS: dict[str, Part] = {
     "pushes": pushes.run,
+    "churn": churn.run,
     "first_calls": first_calls.run,
     "memory": memory.run,
 }

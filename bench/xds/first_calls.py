@@ -8,6 +8,7 @@ import os
 import random
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,25 @@ ROUNDS = 200
 WARM_UP = 10
 PAUSE = (0.03, 0.08)
 """Between two rounds, seconds: a registration comes out of the blue."""
+AGAIN_SECONDS = 0.001
+"""Between a call that has failed and the next."""
 NOT_THERE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNIMPLEMENTED)
 """How a call ends to a service without endpoints, and to none."""
 
-Open = Callable[[str], Any]
-"""Opens a channel to a service, by its name."""
+
+@dataclass(frozen=True, slots=True)
+class _Client:
+    """Who calls.
+
+    Attributes:
+        name: for people.
+        open: opens a channel to a service, by its name.
+        waits: a call can wait for an endpoint. An Envoy's do not: it has to be asked again.
+    """
+
+    name: str
+    open: Callable[[str], Any]
+    waits: bool
 
 
 class _Registry:
@@ -65,14 +80,16 @@ def _endpoint_name(service: str) -> str:
     return f"{messages.service(service)}/endpoints/e"
 
 
-async def _answered(call: Any) -> float:
-    """Calls until there is an answer, and returns when there was, on the performance counter.
-
-    A client of xDS waits for an endpoint. An Envoy does not: it has to be asked again.
-    """
+async def _answered(call: Any, *, waits: bool) -> float:
+    """Returns when there is an answer, on the performance counter: to a call that waits, or to the last of many."""
     while True:
-        with contextlib.suppress(aio.AioRpcError):
-            await call(b"", wait_for_ready=True, timeout=10)
+        try:
+            await call(b"", wait_for_ready=waits, timeout=10)
+        except aio.AioRpcError as error:
+            if waits or error.code() not in NOT_THERE:
+                raise
+            await asyncio.sleep(AGAIN_SECONDS)
+        else:
             return time.perf_counter()
 
 
@@ -87,47 +104,53 @@ async def _gone(call: Any) -> None:
             raise
 
 
-async def _round(registry_: _Registry, service: str, channel: Any, port: int) -> float:
+async def _round(registry_: _Registry, service: str, channel: Any, port: int, *, waits: bool = False) -> float:
     """Returns how long the first answer took, in seconds."""
     call = channel.unary_unary(METHOD)
     await _gone(call)
     await asyncio.sleep(random.uniform(*PAUSE))
-    answered = asyncio.ensure_future(_answered(call))
+    answered = asyncio.ensure_future(_answered(call, waits=waits))
     begun = time.perf_counter()
     await registry_.register(service, port)
     return await answered - begun
 
 
-async def _known(registry_: _Registry, open_: Open, ports: list[int], rounds: int) -> list[float]:
+async def _known(registry_: _Registry, client: _Client, ports: list[int], rounds: int) -> list[float]:
     """Measures a service whose only endpoint goes, and comes back elsewhere; its channel is held all along."""
     times = []
     service = "known"
-    async with open_(service) as channel:
+    await registry_.register(service, ports[-1])
+    await registry_.deregister(service)
+    async with client.open(service) as channel:
         for number in range(rounds):
-            times.append(await _round(registry_, service, channel, ports[number % len(ports)]))
+            times.append(await _round(registry_, service, channel, ports[number % len(ports)], waits=client.waits))
             await registry_.deregister(service)
     await registry_.delete(service)
     return times
 
 
-async def _new(registry_: _Registry, open_: Open, ports: list[int], rounds: int) -> list[float]:
-    """Measures services that nobody knew of, for each of which a channel is held before it comes to be."""
+async def _new(registry_: _Registry, client: _Client, ports: list[int], rounds: int) -> list[float]:
+    """Measures services that nobody knew of, for each of which a channel is held before it comes to be.
+
+    Calls that wait would do so until their deadlines: in a client of xDS they keep the configuration, or none, with
+    which they began.
+    """
     times = []
     for number in range(rounds):
         service = f"new-{number}"
-        async with open_(service) as channel:
+        async with client.open(service) as channel:
             times.append(await _round(registry_, service, channel, ports[number % len(ports)]))
         await registry_.delete(service)
     return times
 
 
-async def _measure(report: Report, registry_: _Registry, client: str, open_: Open) -> None:
+async def _measure(report: Report, registry_: _Registry, client: _Client) -> None:
     async with EchoServers() as servers:
         ports = [await servers.start(f"e{number}") for number in range(2)]
         for what, measure in (("an endpoint", _known), ("a new service", _new)):
-            await measure(registry_, open_, ports, WARM_UP)
-            times = await measure(registry_, open_, ports, ROUNDS)
-            name = f"registering {what} to the first call answered, {client}"
+            await measure(registry_, client, ports, WARM_UP)
+            times = await measure(registry_, client, ports, ROUNDS)
+            name = f"registering {what} to the first call answered, {client.name}"
             report.add(f"{name}, p50", median(times) * 1e3, "ms")
             report.add(f"{name}, p99 of {ROUNDS}", percentile(times, 0.99) * 1e3, "ms", at_most=50)
 
@@ -136,7 +159,7 @@ def _over_xds(service: str) -> Any:
     return aio.insecure_channel(f"xds:///{service}.default")
 
 
-def _through(egress: int) -> Open:
+def _through(egress: int) -> Callable[[str], Any]:
     def open_(service: str) -> Any:
         options = (*CHANNEL_OPTIONS, ("grpc.default_authority", f"{service}.default"))
         return aio.insecure_channel(f"127.0.0.1:{egress}", options=options)
@@ -156,7 +179,7 @@ async def run(report: Report, folder: Path) -> None:
         (folder / name).mkdir()
     async with serve(launch_kernel(str(folder / "python"))) as kernel, _registry(kernel) as registry_:
         os.environ.update(bootstraps.write(BootstrapKind.C_CORE, kernel, folder))
-        await _measure(report, registry_, "Python", _over_xds)
+        await _measure(report, registry_, _Client("Python", _over_xds, waits=True))
     envoy = sidecars.executable()
     if envoy is None:
         report.say("  Envoy: left out, there is none for this platform")
@@ -166,4 +189,4 @@ async def run(report: Report, folder: Path) -> None:
         sidecars.running(kernel, envoy, delta=True) as sidecar,
         _registry(kernel) as registry_,
     ):
-        await _measure(report, registry_, "Envoy", _through(sidecar.egress))
+        await _measure(report, registry_, _Client("Envoy", _through(sidecar.egress), waits=False))

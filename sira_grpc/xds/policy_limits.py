@@ -76,15 +76,21 @@ def _matches(service: Service) -> Iterator[FieldViolation]:
 
 
 def _bytes(service: Service) -> Iterator[FieldViolation]:
+    count = route_bytes(service)
+    if count > MAX_BYTES:
+        rule = f"amount to at most {MAX_BYTES} bytes in what clients are sent, not {count}"
+        yield FieldViolation(_ROUTES, f"{rule}: the splits of a route count for each of its matches")
+
+
+def route_bytes(service: Service) -> int:
+    """Returns how large the routes of a service are, serialized for the kind of client that needs most, or more."""
     count = 0
     for number, route in enumerate(service.traffic_policy.routes):
         action = max(unmatched_route(service, number, node).ByteSize() for node in _MOST_ACTIONS)
         for match in _each_match(route):
-            headers = match.ByteSize() + _OF_MATCH * (1 + len(match.headers))
-            count += _alternatives(match) * (headers + action)
-    if count > MAX_BYTES:
-        rule = f"amount to at most {MAX_BYTES} bytes in what clients are sent, not {count}"
-        yield FieldViolation(_ROUTES, f"{rule}: the splits of a route count for each of its matches")
+            told = match.ByteSize() + _OF_MATCH * (1 + len(match.headers))
+            count += _alternatives(match) * (told + action)
+    return count
 
 
 def _rules(policy: AccessPolicy) -> Iterator[FieldViolation]:

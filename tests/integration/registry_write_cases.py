@@ -13,8 +13,9 @@ from sira.registry.v1.health_check_pb2 import HealthCheck, HttpCheck, TtlCheck
 from sira.registry.v1.load_pb2 import EndpointLoad
 from sira.registry.v1.locality_pb2 import Locality
 from sira.registry.v1.namespace_pb2 import Namespace
+from sira.registry.v1.outlier_detection_pb2 import OutlierDetection, SuccessRate
 from sira.registry.v1.service_pb2 import Service
-from sira.registry.v1.traffic_policy_pb2 import SlowStart, TrafficPolicy
+from sira.registry.v1.traffic_policy_pb2 import LocalityFailover, SlowStart, TrafficPolicy
 
 from tests.integration.registry_kernel import SERVICE, endpoint
 from tests.integration.registry_world import (
@@ -77,6 +78,9 @@ def _policies() -> Iterator[tuple[str, TrafficPolicy]]:
     yield "slow_start.window", TrafficPolicy(slow_start=SlowStart())
     yield "slow_start.window", TrafficPolicy(slow_start=SlowStart(window=Duration(seconds=-1)))
     yield "subset_size", TrafficPolicy(subset_size=10_001)
+    yield "locality_failover.threshold", TrafficPolicy(locality_failover=LocalityFailover(threshold=1e-9))
+    often = OutlierDetection(interval=Duration(nanos=1), success_rate=SuccessRate())
+    yield "outlier_detection.interval", TrafficPolicy(outlier_detection=often)
 
 
 def namespaces() -> Iterator[tuple[str, list[Case]]]:

@@ -158,6 +158,13 @@ class Trial:
             else:
                 return
 
+    async def let_go(self, cell: Cell) -> None:
+        """Closes the channels of a cell. It has failed if its client has ended."""
+        try:
+            await cell.close()
+        except AssertionError as error:
+            self._leave(cell, State.FAILED, told(error))
+
     def fail(self, error: BaseException) -> None:
         """Has all cells fail that have not come out yet: the row itself went wrong."""
         for cell in self.open:
@@ -175,7 +182,7 @@ async def trying(world: World, row: Row, callers: Sequence[Caller], context: Con
         try:
             yield trial
         finally:
-            await asyncio.gather(*(cell.close() for cell in trial.cells))
+            await asyncio.gather(*map(trial.let_go, trial.cells))
 
 
 def limits(policy: TrafficPolicy) -> dict[ClientKind.ValueType, str]:

@@ -43,13 +43,14 @@ class World:
         ended: how processes ended that nobody has asked to end.
     """
 
-    def __init__(self, folder: Path, kernel: MemberProcess, client: Client, token_door: str, socket: str) -> None:
+    def __init__(self, folder: Path, kernel: MemberProcess, client: Client, environment: dict[str, str]) -> None:
         self.folder = folder
         self.kernel = kernel
         self.client = client
+        self._environment = environment
         self.address = f"127.0.0.1:{kernel.port}"
-        self.token_door = token_door
-        self.socket = socket
+        self.token_door = environment["SIRA_SERVER_TOKEN_ADDRESSES"]
+        self.socket = environment["SIRA_SERVER_ADDRESSES"].partition(",")[2]
         self.identities = folder / "identities"
 
     async def create(self, service: str, policy: TrafficPolicy | None = None) -> None:
@@ -89,6 +90,11 @@ class World:
         own = {"namespace": NAMESPACE, "address": "127.0.0.1", "ttl": LEASE_SECONDS, "drain_timeout": 0, **terms}
         return self.client.register(service, endpoint_id=id_, port=port, **own)
 
+    async def set(self, **settings: str) -> None:
+        """Starts the kernel again with further settings, as environment variables without `SIRA_`."""
+        self._environment.update({f"SIRA_{name.upper()}": value for name, value in settings.items()})
+        await self.restart()
+
     async def restart(self, away: float = 0) -> None:
         """Kills the kernel, and has it come back after so many seconds."""
         self.kernel.kill()
@@ -122,14 +128,10 @@ async def running(folder: Path) -> AsyncIterator[World]:
     """Has a world for the length of the block."""
     ended: list[str] = []
     port, token_port = free_ports(2)
-    socket, token_door = f"unix:{folder}/kernel.sock", f"127.0.0.1:{token_port}"
     environment = {
-        "SIRA_SERVER_ADDRESSES": f"127.0.0.1:{port},{socket}",
-        "SIRA_SERVER_TOKEN_ADDRESSES": token_door,
+        "SIRA_SERVER_ADDRESSES": f"127.0.0.1:{port},unix:{folder}/kernel.sock",
+        "SIRA_SERVER_TOKEN_ADDRESSES": f"127.0.0.1:{token_port}",
         "SIRA_SERVER_DRAIN_GRACE": "1",
-        # A connection must not outlive the certificate that it was made with: clients try again on the one they have.
-        "SIRA_SERVER_MAX_CONNECTION_AGE": "8",
-        "SIRA_SERVER_MAX_CONNECTION_AGE_GRACE": "1",
         # Clients of Node.js and Java have no certificate for the kernel: they come by the socket, and only read.
         "SIRA_AUTHORIZATION_ANONYMOUS": "read",
         "SIRA_STORE_DATA_DIR": str(folder / "data"),
@@ -146,10 +148,10 @@ async def running(folder: Path) -> AsyncIterator[World]:
             await kernel.ready()
         operator = IdentityFiles(folder / "identity" / "operator")
         client = await stack.enter_async_context(connect(f"127.0.0.1:{port}", identity=operator))
-        world = World(folder, kernel, client, token_door, socket)
+        world = World(folder, kernel, client, environment)
         namespace = Namespace(name=f"namespaces/{NAMESPACE}")
         await client.registry.CreateNamespace(pb.CreateNamespaceRequest(namespace=namespace))
         everybody = (CALLER, STRANGER, SECURED)
-        await stack.enter_async_context(agent(client, world.address, token_door, everybody, world.identities))
+        await stack.enter_async_context(agent(client, world.address, world.token_door, everybody, world.identities))
         yield world
     assert not ended, ended

@@ -25,11 +25,12 @@ async def circuit_breaker(trial: Trial) -> None:
 
     async def bounded(cell: Cell) -> None:
         method = method_of(cell)
-        # Calls one after the other: Node.js counts a call when it has begun on a connection, so a burst goes through.
+        # Calls one after the other: Node.js counts a call when it has begun on a connection, so a burst goes through,
+        # and one call more than the bound where two begin at the same time.
         await cell.load(rps=20, method=method)
         await cell.load_until(lambda tally: set(tally.codes) == {"OK", "UNAVAILABLE"})
         await cell.unload(may_fail=True)
-        assert served.endpoint.most[method] == BOUND, f"{served.endpoint.most[method]} calls at once"
+        assert BOUND <= served.endpoint.most[method] <= BOUND + 1, f"{served.endpoint.most[method]} calls at once"
 
     await trial.each(bounded)
 

@@ -14,7 +14,7 @@ from sira.registry.v1.traffic_policy_pb2 import LbPolicy, LocalityFailover
 
 from sira_grpc.registry.view import RegistryView
 from sira_grpc.xds import catalog as catalog_module
-from sira_grpc.xds import clusters, endpoints, secrets
+from sira_grpc.xds import clusters, endpoints, routes, secrets
 from sira_grpc.xds.catalog import Builder, Catalog
 from sira_grpc.xds.names import xdstp
 from sira_grpc.xds.node import C_CORE, ENVOY, GO, JAVA, Inbound, Node
@@ -250,6 +250,51 @@ def test_what_cannot_be_made_is_missing_and_logged_once(told: Told, caplog: pyte
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     broken = False
     assert catalog.get(CLUSTER, NAME, CLIENT) is not None
+
+
+def test_what_cannot_be_made_any_more_stays_as_it_was(told: Told, caplog: pytest.LogCaptureFixture) -> None:
+    broken, tries = False, 0
+
+    def build(world: World, name: str, node: Node) -> Message | None:
+        nonlocal tries
+        tries += 1
+        if broken:
+            raise ValueError("broken")
+        return clusters.build(world, name, node)
+
+    catalog = Catalog(told.mesh.world, {CLUSTER: build})
+    for name in (NAME, xdstp(NAME, CLUSTER)):
+        before, broken = catalog.get(CLUSTER, name, CLIENT), True
+        told.mesh.service(timeout=Duration(seconds=1))
+        tries = 0
+        assert catalog.get(CLUSTER, name, CLIENT) is catalog.get(CLUSTER, name, CLIENT) is before is not None
+        assert tries == 1, "it is tried again when something has changed"
+        told.mesh.delete_service()
+        assert catalog.get(CLUSTER, name, CLIENT) is None
+        told.mesh.service()
+        again, broken = catalog.get(CLUSTER, name, CLIENT), False
+        assert again is not None
+        assert before is not None
+        assert (again.body, again.generation) == (before.body, catalog.generation)
+        told.mesh.service(lb_policy=LbPolicy.LB_POLICY_RING_HASH)
+        mended = catalog.get(CLUSTER, name, CLIENT)
+        assert mended is not None
+        assert mended.body != before.body
+        told.mesh.service()
+    assert [record.levelno for record in caplog.records] == [logging.ERROR] * 2
+
+
+def test_what_clients_say_of_themselves_counts_in_what_is_kept(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog_module, "KEPT_BYTES", 1 << 20)
+    monkeypatch.setattr(catalog_module, "KEPT_NAME_BYTES", 1 << 20)
+    catalog = Catalog(told.mesh.world, {**BUILDERS, ROUTES: routes.build})
+    for number in range(60):
+        upstreams = frozenset(f"namespaces/default/services/{number}-{n}" for n in range(1000))
+        node = Node("s", kind=ENVOY, upstreams=upstreams, egress_port=80)
+        assert catalog.names(CLUSTER, node) == frozenset()
+        assert catalog.get(ROUTES, "egress", node) is not None
+    assert len(catalog._names) < 30
+    assert len(catalog._resources) < 30
 
 
 def test_a_resource_that_nobody_asked_for_goes_and_is_no_news_when_it_is_made_again(

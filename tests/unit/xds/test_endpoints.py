@@ -11,6 +11,7 @@ from sira.registry.v1.session_affinity_pb2 import SessionAffinity
 from sira.registry.v1.traffic_policy_pb2 import LbPolicy, LocalityFailover, SlowStart
 
 from sira_grpc.xds import endpoints
+from sira_grpc.xds.endpoints import MAX_OVERPROVISIONING
 from sira_grpc.xds.node import C_CORE, ENVOY, GO, JAVA, NODE_JS, UNKNOWN, Node
 from tests.unit.xds.mesh import SUSPECT, WEB, Mesh, endpoint
 
@@ -205,6 +206,13 @@ def test_tiers_of_an_envoy(mesh: Mesh) -> None:
     assert made.policy.overprovisioning_factor.value == 200
     nowhere = built(mesh, Node("n", kind=ENVOY))
     assert {at.priority for at in nowhere.endpoints} == {0}
+
+
+@pytest.mark.parametrize("threshold", [5e-324, 1e-310, 1e-6])
+def test_the_least_of_thresholds(mesh: Mesh, threshold: float) -> None:
+    mesh.service(locality_failover=LocalityFailover(threshold=threshold))
+    made = built(mesh, Node("n", kind=ENVOY, region="r", zone="a"))
+    assert made.policy.overprovisioning_factor.value == MAX_OVERPROVISIONING
 
 
 def test_tiers_that_share_calls_are_one_priority_for_clients_of_grpc(mesh: Mesh) -> None:

@@ -105,6 +105,15 @@ async def test_who_is_not_there_is_not_found(opened: Streams, explainer: Explain
     assert len((await explainer.list_clients("", size=0, token=""))[0]) == 1
 
 
+@pytest.mark.parametrize("cluster", ["a/b.c", "a.b/c/d", ".", "x" * 3000 + ".y"])
+async def test_one_that_is_odd_is_in_nobodys_way(opened: Streams, explainer: Explainer, cluster: str) -> None:
+    client(opened, "odd", cluster=cluster)
+    client(opened, "a", cluster="web.default")
+    assert [each.client.node for each in await explainer.explain("web.default", "")] == ["a"]
+    page, _ = await explainer.list_clients("odd", size=0, token="")
+    assert [(each.node, each.service) for each in page] == [("odd", "")]
+
+
 async def test_what_was_sent_and_what_it_would_get_now(
     opened: Streams, source: MemorySource, explainer: Explainer
 ) -> None:

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from sira_grpc.xds import subjects
 from sira_grpc.xds.names import Target, xdstp
-from sira_grpc.xds.subjects import Scope, subject
+from sira_grpc.xds.subjects import KEPT_LENGTH, Scope, subject
 from sira_grpc.xds.type_urls import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET
 from tests.unit.xds.mesh import WEB
 
@@ -49,3 +50,20 @@ def test_what_a_resource_is_about(type_url: str, name: str, envoy: bool, scope: 
 )
 def test_what_can_be_no_resource(type_url: str, name: str) -> None:
     assert subject(type_url, name, "default", envoy=False) is None
+
+
+def test_what_anybody_may_make_up_is_not_kept() -> None:
+    subjects._kept.cache_clear()
+    for name in ("x" * (KEPT_LENGTH + 1), "é", f"web.default|version={'v' * KEPT_LENGTH}"):
+        assert (subject(ENDPOINTS, name, "default", envoy=False) is None) == ("web" not in name)
+    assert subjects._kept.cache_info().currsize == 0
+
+
+def test_full_names_are_kept_once_for_all_namespaces() -> None:
+    subjects._kept.cache_clear()
+    found = {id(subject(LISTENER, "web.default", namespace, envoy=False)) for namespace in ("default", "other")}
+    assert len(found) == subjects._kept.cache_info().currsize == 1
+    for name in ("web", xdstp("web", LISTENER)):
+        there = subject(LISTENER, name, "other", envoy=False)
+        assert there is not None
+        assert there.target == Target("namespaces/other/services/web")

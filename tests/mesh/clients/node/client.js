@@ -4,12 +4,16 @@
 const grpc = require('@grpc/grpc-js');
 const xds = require('@grpc/grpc-js-xds');
 const readline = require('node:readline');
+const { setTimeout: sleep } = require('node:timers/promises');
 const { Tally } = require('./tally');
 
 const DEFAULTS = {
   creds: 'insecure', authority: '', n: 1, concurrency: 1, rps: 100, method: '/mesh.Echo/Call', metadata: {}, timeout: 10,
   wait: false, header: '',
 };
+// After the last channel is closed. grpc-js-xds takes the end of the stream that goes with it for that of the next one, if
+// that has been opened meanwhile; and does not open it again when it really ends.
+const STREAM_END_MS = 200;
 const asIs = (bytes) => bytes;
 
 // A channel and the load on it, if there is one.
@@ -101,6 +105,7 @@ async function carryOut(line) {
     case 'close':
       channels.delete(asked.channel);
       on.client.close();
+      await sleep(STREAM_END_MS);
       return {};
     default: throw new Error(`no op ${asked.op}`);
   }

@@ -29,7 +29,9 @@ class AccessPolicy(_message.Message):
     ALLOW_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def allow(self) -> _containers.RepeatedCompositeFieldContainer[Global___AllowRule]:
-        """Calls that are allowed. What none allows is refused with PERMISSION_DENIED: empty refuses every call."""
+        """Calls that are allowed. What none allows is refused with PERMISSION_DENIED: empty refuses every call. All together
+        they have at most 4,096 sources and methods, and amount to at most 1 MiB in what servers are sent.
+        """
 
     def __init__(
         self,

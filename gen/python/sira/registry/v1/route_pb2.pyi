@@ -216,7 +216,7 @@ class Destination(_message.Message):
     """Only endpoints of this version. Empty means any."""
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Only endpoints with these labels."""
+        """Only endpoints with these labels. With service and version, escaped as in URLs, they have at most 2,048 characters."""
 
     def __init__(
         self,

@@ -160,7 +160,11 @@ class TrafficPolicy(_message.Message):
 
     @_builtins.property
     def routes(self) -> _containers.RepeatedCompositeFieldContainer[_route_pb2.Route]:
-        """The first that matches a call counts; a call that none matches goes to the service itself."""
+        """The first that matches a call counts; a call that none matches goes to the service itself. All together they send calls
+        to at most 128 different destinations, have at most 8,192 matches and headers of matches, and amount to at most 1 MiB
+        in what clients of xDS are sent: there, splits count for each match, and an inverted header that is matched by its
+        value doubles its match.
+        """
 
     @_builtins.property
     def mirror(self) -> _route_pb2.Mirror:

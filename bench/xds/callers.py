@@ -20,7 +20,7 @@ ANSWER_SECONDS = 60
 
 
 class Caller:
-    """A program that runs.
+    """A program that runs. It is asked one thing after the other.
 
     Args:
         name: for people.
@@ -31,6 +31,7 @@ class Caller:
         self.name = name
         self._process = process
         self._asking = asyncio.Lock()
+        self._asked = 0
 
     async def ask(self, op: str, channel: str, **fields: Any) -> dict[str, Any]:
         """Has a command carried out.
@@ -42,7 +43,9 @@ class Caller:
         assert stdin is not None
         assert stdout is not None
         async with self._asking, asyncio.timeout(ANSWER_SECONDS):
-            stdin.write(json.dumps({"op": op, "channel": channel, **fields}).encode() + b"\n")
+            self._asked += 1
+            command = {"id": self._asked, "op": op, "channel": channel, **fields}
+            stdin.write(json.dumps(command).encode() + b"\n")
             line = await stdout.readline()
         answer: dict[str, Any] = json.loads(line or b'{"error": "it has ended"}')
         if "error" in answer:

@@ -68,8 +68,8 @@ class ServerConfig(Section, frozen=True):
     max_connection_age: SecondsOrOff = 0
     """Age at which a connection is asked to go and come back, so that load spreads over members again.
 
-    Seconds, default 0: never; with identity, at two fifths of identity.certificate_ttl, and then what is under way goes on.
-    gRPC varies it by 10% at random."""
+    Seconds, default 0: never; with identity, at two fifths of identity.certificate_ttl, and then what is under way
+    goes on. gRPC varies it by 10% at random."""
     max_connection_age_grace: Seconds = 30
     """How long the calls of an aged connection may still go on. Seconds, default 30."""
     drain_grace: SecondsOrOff = 10

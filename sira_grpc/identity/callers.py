@@ -99,8 +99,8 @@ class Callers:
     def by_connection(self, leaf: bytes, chain: bytes) -> Caller:
         """Returns who has shown a certificate that counted when its connection was opened.
 
-        It may have expired since, or its root be gone: if there is a record that it was issued, and it is not revoked, its
-        holder is known all the same. For clients that cannot open another connection when they should.
+        It may have expired since, or its root be gone: if there is a record that it was issued, and it is not revoked,
+        its holder is known all the same. For clients that cannot open another connection when they should.
 
         Raises:
             CredentialInvalid, CredentialExpired, CredentialRevoked.

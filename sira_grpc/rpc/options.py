@@ -45,8 +45,8 @@ def channel_options(
             ("grpc.max_connection_age_grace_ms", _ms(server.max_connection_age_grace)),
         ]
     elif certificate_ttl is not None:
-        # Certificates are renewed at half of their lives: so no connection outlives the one that it was opened with. What
-        # is under way on an old connection goes on.
+        # Certificates are renewed at half of their lives: so no connection outlives the one that it was opened with.
+        # What is under way on an old connection goes on.
         options += [
             ("grpc.max_connection_age_ms", _ms(_AGE * certificate_ttl)),
             ("grpc.max_connection_age_grace_ms", 2**31 - 1),

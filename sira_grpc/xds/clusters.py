@@ -20,7 +20,7 @@ from sira_grpc.xds import tls
 from sira_grpc.xds.http_filters import KEEP_SESSIONS
 from sira_grpc.xds.lb_policies import lb_policy
 from sira_grpc.xds.names import INBOUND, target_named
-from sira_grpc.xds.node import Inbound, Node
+from sira_grpc.xds.node import NODE_JS, Inbound, Node
 from sira_grpc.xds.outlier_detection import outlier_detection
 from sira_grpc.xds.packing import packed
 from sira_grpc.xds.world import World
@@ -51,7 +51,8 @@ def build(world: World, name: str, node: Node) -> Cluster | None:
     )
     if policy.HasField("circuit_breakers") or (node.envoy and policy.HasField("retry")):
         cluster.circuit_breakers.CopyFrom(_circuit_breakers(policy, node))
-    if policy.HasField("outlier_detection"):
+    # Node does not notice one that is new (@grpc/grpc-js-xds 1.14 compares what there was before): it always has one.
+    if policy.HasField("outlier_detection") or node.kind == NODE_JS:
         cluster.outlier_detection.CopyFrom(outlier_detection(policy.outlier_detection, node))
     if policy.HasField("session_affinity") and node.kind in KEEP_SESSIONS:
         cluster.common_lb_config.override_host_status.CopyFrom(HealthStatusSet(statuses=_KEPT))
@@ -60,7 +61,7 @@ def build(world: World, name: str, node: Node) -> Cluster | None:
         cluster.transport_socket.CopyFrom(socket)
     if node.envoy:
         _for_envoy(cluster)
-    elif world.load_report_interval:
+    elif world.load_report_interval and (node.identity or not world.trust_domain):  # others may not report
         cluster.lrs_server.self.CopyFrom(SelfConfigSource())
     return cluster
 

@@ -9,7 +9,7 @@ from sira.registry.v1.traffic_policy_pb2 import TrafficPolicy
 from sira_grpc.xds.http_filters import KEEP_SESSIONS
 from sira_grpc.xds.node import Node
 from sira_grpc.xds.subjects import Scope, Subject
-from sira_grpc.xds.type_urls import ENDPOINTS
+from sira_grpc.xds.type_urls import CLUSTER, ENDPOINTS
 
 _DOT = "."
 
@@ -27,7 +27,8 @@ def variant(type_url: str, subject: Subject, node: Node, policy: TrafficPolicy) 
         if type_url == ENDPOINTS:
             near, own = looks_at(policy)
             return shape(node), (node.region, node.zone) if near else None, node.id if own else ""
-        return node.kind, "" if _DOT in subject.plain else node.namespace  # in which short names are looked up
+        namespace = "" if _DOT in subject.plain else node.namespace  # in which short names are looked up
+        return node.kind, namespace, type_url == CLUSTER and bool(node.identity)
     if subject.scope is Scope.CLIENT:
         return node.kind, node.service, node.inbound
     if subject.scope is Scope.MESH:

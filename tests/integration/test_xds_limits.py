@@ -8,11 +8,15 @@ from typing import Any
 import grpc
 import pytest
 import pytest_asyncio
+from envoy.service.status.v3 import csds_pb2, csds_pb2_grpc
+from envoy.type.matcher.v3.node_pb2 import NodeMatcher
+from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from grpc import aio
 from sira.registry.v1.route_pb2 import Destination, HeaderMatch, Route, RouteMatch, Split
 from sira.xds.v1 import client_service_pb2 as pb
 from sira.xds.v1.client_service_pb2_grpc import ClientServiceStub
 
+from sira_grpc.rpc.xds.csds_servicer import MAX_MATCHERS
 from sira_grpc.xds.node import MAX_INBOUND, MAX_UPSTREAMS
 from sira_grpc.xds.type_urls import LISTENER, ROUTES
 from tests.integration.xds_client import MODES, Mode, envoy_node, grpc_node
@@ -75,3 +79,14 @@ async def test_a_node_with_an_odd_cluster_is_in_nobodys_way(kernel: XdsKernel) -
             await each.get(LISTENER, name)
         listed = await ClientServiceStub(kernel.channel).ListClients(pb.ListClientsRequest(client="even"))
         assert [each.node for each in listed.clients] == ["even"]
+
+
+async def test_the_matchers_of_nodes_are_bounded(kernel: XdsKernel) -> None:
+    stub = csds_pb2_grpc.ClientStatusDiscoveryServiceStub(kernel.channel)
+    matchers = [NodeMatcher(node_id=StringMatcher(exact="nobody"))] * MAX_MATCHERS
+    answer = await stub.FetchClientStatus(csds_pb2.ClientStatusRequest(node_matchers=matchers))
+    assert not answer.config
+    with pytest.raises(aio.AioRpcError) as refused:
+        await stub.FetchClientStatus(csds_pb2.ClientStatusRequest(node_matchers=[*matchers, matchers[0]]))
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert f"node_matchers: has at most {MAX_MATCHERS}" in str(refused.value.details())

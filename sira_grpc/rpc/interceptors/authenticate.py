@@ -12,8 +12,8 @@ from sira_grpc.rpc.interceptors.interceptor import Interceptor
 AUTHORIZATION = "authorization"
 BEARER = "bearer "
 STAYS = "envoy.service."
-"""Beginning of the services whose clients stay on a connection: those of xDS in gRPC and Envoy go on with the certificate
-that they opened it with, and would try again on it for ever. It ages: see rpc.options."""
+"""Beginning of the services whose clients stay on a connection: those of xDS in gRPC and Envoy go on with the
+certificate that they opened it with, and would try again on it for ever. It ages: see rpc.options."""
 
 
 class Authenticate(Interceptor):

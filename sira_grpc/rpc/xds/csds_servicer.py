@@ -16,6 +16,8 @@ from sira_grpc.xds.rendering import MAX_BYTES, MAX_LIST_BYTES
 from sira_grpc.xds.stream import Stream
 from sira_grpc.xds.streams import Streams
 
+MAX_MATCHERS = 100
+
 _STATES = {
     ResourceState.RESOURCE_STATE_MISSING: (ClientResourceStatus.DOES_NOT_EXIST, csds_pb2.SYNCED),
     ResourceState.RESOURCE_STATE_PENDING: (ClientResourceStatus.REQUESTED, csds_pb2.NOT_SENT),
@@ -42,7 +44,7 @@ class CsdsServicer(csds_pb2_grpc.ClientStatusDiscoveryServiceServicer):  # type:
         """Answers with the clients that one of the matchers matches; with none, all of them.
 
         Raises:
-            InvalidField: a matcher is of a form that is not supported.
+            InvalidField: a matcher is of a form that is not supported, or there are too many.
             LimitExceeded: there is more than an answer holds.
         """
         return await self._status(request)
@@ -57,6 +59,7 @@ class CsdsServicer(csds_pb2_grpc.ClientStatusDiscoveryServiceServicer):  # type:
         answer = csds_pb2.ClientStatusResponse()
         contents, rest = 0 if request.exclude_resource_contents else MAX_BYTES, MAX_LIST_BYTES
         for stream in tuple(self._streams.streams):
+            await asyncio.sleep(0)  # there may be thousands, one may have thousands of resources, and each is matched
             if _wanted(stream, request.node_matchers):
                 config = answer.config.add()
                 taken = _describe(config, stream, contents)
@@ -64,7 +67,6 @@ class CsdsServicer(csds_pb2_grpc.ClientStatusDiscoveryServiceServicer):  # type:
                 rest -= config.ByteSize() - taken
                 if rest < 0:
                     raise LimitExceeded("more clients match than an answer holds: match fewer by node_matchers")
-                await asyncio.sleep(0)  # one may have thousands of resources
         return answer
 
 
@@ -91,6 +93,8 @@ def _describe(config: Any, stream: Stream, budget: int) -> int:
 
 
 def _check(matchers: Any) -> None:
+    if len(matchers) > MAX_MATCHERS:
+        raise InvalidField([FieldViolation("node_matchers", f"has at most {MAX_MATCHERS} elements")])
     for number, matcher in enumerate(matchers):
         field = f"node_matchers[{number}]"
         if matcher.node_metadatas:

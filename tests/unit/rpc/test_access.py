@@ -66,7 +66,7 @@ TABLE: dict[str, set[str]] = {
     "grpc.channelz.v1.Channelz/GetServers": OPERATORS,
     "envoy.service.status.v3.ClientStatusDiscoveryService/FetchClientStatus": OPERATORS,
     **{f"sira.xds.v1.ClientService/{method}": OPERATORS for method in ("ListClients", "ExplainClient")},
-    **dict.fromkeys(DISCOVERY, IDENTITIES),
+    **dict.fromkeys(sorted(DISCOVERY), IDENTITIES),
     "envoy.service.load_stats.v3.LoadReportingService/StreamLoadStats": IDENTITIES,
     "sira.kernel.v1.KernelService/GetStatus": IDENTITIES,
     **{f"sira.cluster.v1.ClusterService/{method}": IDENTITIES for method in ("GetCluster", "WatchCluster")},

@@ -45,8 +45,19 @@ def test_endpoints_come_over_ads(kind: Any, name: str) -> None:
     assert made.eds_cluster_config.service_name == name
     assert made.eds_cluster_config.eds_config.HasField("ads")
     assert not made.HasField("transport_socket")
-    assert not made.HasField("outlier_detection")
+    assert made.HasField("outlier_detection") == (kind == NODE_JS)
+    assert not made.outlier_detection.enforcing_failure_percentage.value
+    assert not made.outlier_detection.enforcing_success_rate.value
     assert not made.HasField("circuit_breakers")
+
+
+@pytest.mark.parametrize(("domain", "identity", "reports"), [("", "", True), ("td", "", False), ("td", "x", True)])
+def test_load_is_reported_by_who_may(domain: str, identity: str, reports: bool) -> None:
+    mesh = Mesh(trust_domain=domain, load_report_interval=10)
+    mesh.service()
+    made = clusters.build(mesh.world, NAME, Node("n", kind=NODE_JS, identity=identity))
+    assert made is not None
+    assert made.HasField("lrs_server") == reports
 
 
 def test_no_cluster_without_a_service() -> None:

@@ -30,7 +30,7 @@ FEW = TrafficPolicy(subset_size=3)
         (ENDPOINTS, TARGET, PLAIN, {"kind"}),
         (ENDPOINTS, TARGET, NEAR, {"kind", "region", "zone"}),
         (ENDPOINTS, TARGET, FEW, {"kind", "id"}),
-        (CLUSTER, TARGET, NEAR, {"kind"}),
+        (CLUSTER, TARGET, NEAR, {"kind", "identity"}),
         (LISTENER, TARGET, PLAIN, {"kind"}),
         (LISTENER, SHORT, PLAIN, {"kind", "namespace"}),
         (ROUTES, TARGET, PLAIN, {"kind"}),

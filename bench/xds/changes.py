@@ -46,7 +46,7 @@ class Changes:
     """
 
     def __init__(self, channel: Any, servers: EchoServers) -> None:
-        self._call = lambda method: channel.unary_unary(messages.REGISTRY + method)
+        self._channel = channel
         self._servers = servers
         self._random = random.Random(SEED)
         self._endpoints: list[_Served] = []
@@ -77,6 +77,10 @@ class Changes:
         """
         await asyncio.gather(*self._leaving)
 
+    async def _ask(self, method: str, request: bytes) -> bytes:
+        answer: bytes = await self._channel.unary_unary(messages.REGISTRY + method)(request)
+        return answer
+
     # Endpoints.
 
     async def _add(self) -> None:
@@ -91,7 +95,7 @@ class Changes:
         name = f"{messages.service(SERVICE)}/endpoints/e{self._numbers}"
         served = _Served(name, await self._servers.start(f"e{self._numbers}"), version)
         endpoint = Endpoint(name=name, addresses=["127.0.0.1"], port=served.port, version=version)
-        answer = await self._call("RegisterEndpoints")(messages.register([endpoint], lease_key=self._lease_key))
+        answer = await self._ask("RegisterEndpoints", messages.register([endpoint], lease_key=self._lease_key))
         self._lease_key = self._lease_key or registry.RegisterEndpointsResponse.FromString(answer).lease_key
         self._endpoints.append(served)
 
@@ -102,7 +106,7 @@ class Changes:
             await self._add()
             return
         request = registry.DeregisterEndpointsRequest(lease_key=self._lease_key, names=[gone.name])
-        await self._call("DeregisterEndpoints")(request.SerializeToString())
+        await self._ask("DeregisterEndpoints", request.SerializeToString())
         self._endpoints.remove(gone)
         leaving = asyncio.create_task(self._stop(gone.port))
         self._leaving.add(leaving)
@@ -118,7 +122,7 @@ class Changes:
             return
         request = registry.DrainRequest(names=[drained.name], cause="bench")
         request.timeout.seconds = 0
-        await self._call("Drain")(request.SerializeToString())
+        await self._ask("Drain", request.SerializeToString())
         drained.draining = True
 
     async def _weigh(self) -> None:
@@ -126,7 +130,7 @@ class Changes:
         endpoint = Endpoint(name=name, weight=self._random.randint(50, 150))
         request = registry.UpdateEndpointRequest(endpoint=endpoint)
         request.update_mask.paths.append("weight")
-        await self._call("UpdateEndpoint")(request.SerializeToString())
+        await self._ask("UpdateEndpoint", request.SerializeToString())
 
     def _taking(self, version: str) -> list[_Served]:
         return [each for each in self._endpoints if each.version == version and not each.draining]
@@ -182,4 +186,4 @@ class Changes:
         service = Service(name=messages.service(SERVICE), traffic_policy=self._policy)
         request = registry.UpdateServiceRequest(service=service)
         request.update_mask.paths.append("traffic_policy")
-        await self._call("UpdateService")(request.SerializeToString())
+        await self._ask("UpdateService", request.SerializeToString())

@@ -16,7 +16,7 @@ from bench.xds import bootstraps, callers, sidecars, warming
 from bench.xds.callers import Caller
 from bench.xds.changes import SERVICE, Changes
 from bench.xds.echo_servers import METHOD, EchoServers
-from bench.xds.warming import Warming
+from bench.xds.sidecars import Sidecar
 from sira_grpc.cli.bootstrap.client_kind import BootstrapKind
 
 CHANGES = 1_000
@@ -82,22 +82,32 @@ async def _languages(report: Report, kernel: Server, folder: Path, stack: AsyncE
 
 
 async def _envoys(
-    report: Report, kernel: Server, plain: Sequence[str], stack: AsyncExitStack
-) -> tuple[list[_Load], dict[str, Warming]]:
+    report: Report, kernel: Server, folder: Path, plain: Sequence[str], stack: AsyncExitStack
+) -> tuple[list[_Load], dict[str, Sidecar]]:
     """Starts an Envoy for each form of the protocol, with a client behind it that knows nothing of xDS."""
     envoy = sidecars.executable()
     if envoy is None:
         report.say("  Envoy: left out, there is none for this platform")
         return [], {}
     caller = await stack.enter_async_context(callers.running("behind Envoy", plain, {}))
-    loads, seen = [], {}
+    loads, found = [], {}
     for form in ("SotW", "delta"):
-        sidecar = await stack.enter_async_context(sidecars.running(kernel, envoy, delta=form == "delta"))
+        sidecar = await stack.enter_async_context(sidecars.running(kernel, envoy, folder, delta=form == "delta"))
         load = _Load(f"Envoy {form}", caller, form)
         await load.begin(target=f"dns:///127.0.0.1:{sidecar.egress}", authority=NAME)
+        await warming.begin(sidecar)
         loads.append(load)
-        seen[load.name] = await stack.enter_async_context(warming.watched(sidecar.admin))
-    return loads, seen
+        found[load.name] = sidecar
+    return loads, found
+
+
+async def _tell(report: Report, name: str, sidecar: Sidecar) -> None:
+    """Reports how long the clusters of an Envoy warmed."""
+    warmed = await warming.end(sidecar)
+    longest = max(warmed.times, default=0.0) * 1e3
+    report.add(f"longest of {len(warmed.times)} times that a cluster warmed, {name}", longest, "ms", at_most=100)
+    report.add(f"clusters left warming, {name}", len(warmed.unfinished), "clusters", at_most=0)
+    report.add(f"updates rejected, {name}", warmed.rejected, "updates", at_most=0)
 
 
 async def _make(changes: Changes) -> float:
@@ -125,14 +135,10 @@ async def run(report: Report, folder: Path) -> None:
         await changes.begin()
         async with AsyncExitStack() as stack:
             loads = await _languages(report, kernel, folder, stack)
-            behind, seen = await _envoys(report, kernel, plain, stack)
+            behind, envoys = await _envoys(report, kernel, folder, plain, stack)
             took = await _make(changes)
             report.say(f"  {CHANGES:,} changes in {took:.1f} s")
             for load in (*loads, *behind):
                 await load.end(report)
-            await asyncio.gather(*(each.finish() for each in seen.values()))
-            for name, each in seen.items():
-                what = f"longest that a cluster warmed, {name}"
-                report.add(what, each.longest * 1e3, "ms", at_most=100)
-                report.say(f"    {each.seen} were seen warming; the longest: {each.which}")
-                report.add(f"updates rejected, {name}", each.rejected, "updates", at_most=0)
+            for name, sidecar in envoys.items():
+                await _tell(report, name, sidecar)

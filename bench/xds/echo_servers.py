@@ -36,7 +36,9 @@ class EchoServers:
             return name.encode()
 
         server = aio.server(options=(("grpc.so_reuseport", 0),))
-        handlers = {METHOD.rpartition("/")[2]: grpc.unary_unary_rpc_method_handler(call)}
+        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            METHOD.rpartition("/")[2]: grpc.unary_unary_rpc_method_handler(call)
+        }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()

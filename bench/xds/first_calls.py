@@ -27,7 +27,7 @@ from sira_grpc.cli.bootstrap.client_kind import BootstrapKind
 
 ROUNDS = 200
 WARM_UP = 10
-PAUSE = (0.03, 0.08)
+PAUSE = (0.02, 0.05)
 """Between two rounds, seconds: a registration comes out of the blue."""
 AGAIN_SECONDS = 0.001
 """Between a call that has failed and the next."""
@@ -186,7 +186,7 @@ async def run(report: Report, folder: Path) -> None:
         return
     async with (
         serve(launch_kernel(str(folder / "envoy"))) as kernel,
-        sidecars.running(kernel, envoy, delta=True) as sidecar,
+        sidecars.running(kernel, envoy, folder, delta=True) as sidecar,
         _registry(kernel) as registry_,
     ):
         await _measure(report, registry_, _Client("Envoy", _through(sidecar.egress), waits=False))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
+from typing import Any
 
 from sira.registry.v1 import registry_service_pb2 as registry
 from sira.registry.v1.service_pb2 import Service
@@ -75,7 +76,7 @@ async def _floor(bare: Server, size: int) -> float:
     before = bare.resident_bytes()
     async with channels(bare.address, STREAMS) as opened:
 
-        async def one(number: int) -> object:
+        async def one(number: int) -> Any:
             async with opening:
                 call = opened[number].stream_stream(METHOD)()
                 await call.write(b"")
@@ -91,7 +92,7 @@ async def _floor(bare: Server, size: int) -> float:
 
 
 async def run(report: Report, folder: Path) -> None:
-    """Measures streams of Envoys with 1,000 services, states of the world and changes, each with a kernel of its own."""
+    """Measures streams of Envoys, in both forms of the protocol, each with a kernel of its own."""
     for delta in (False, True):
         data = folder / ("delta" if delta else "sotw")
         data.mkdir()

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.processes import Server, launch
+from bench.processes import Server
 
 ROOT = Path(__file__).parents[2]
 READY_SECONDS = 60
@@ -23,10 +23,12 @@ class Sidecar:
     Attributes:
         egress: port of calls to others, on loopback.
         admin: port of Envoy's administration, on loopback.
+        log: what both say, in a file.
     """
 
     egress: int
     admin: int
+    log: Path
 
 
 def executable() -> Path | None:
@@ -35,18 +37,28 @@ def executable() -> Path | None:
 
 
 @contextlib.asynccontextmanager
-async def running(kernel: Server, envoy: Path, *, delta: bool) -> AsyncIterator[Sidecar]:
-    """Has one for the length of the block, with its listener in place."""
-    sidecar = Sidecar(*_free_ports(2))
+async def running(kernel: Server, envoy: Path, folder: Path, *, delta: bool) -> AsyncIterator[Sidecar]:
+    """Has one for the length of the block, with its listener in place.
+
+    Raises:
+        RuntimeError: it has ended instead.
+    """
+    form = "delta" if delta else "sotw"
+    egress, admin = _free_ports(2)
+    sidecar = Sidecar(egress, admin, folder / f"envoy-{form}.log")
     options = ["--service", "caller", "--egress", str(sidecar.egress), "--admin", str(sidecar.admin), "--no-register"]
-    options += ["--envoy", str(envoy), "--delta" if delta else "--sotw", "--concurrency", "1", "--drain", "0s"]
+    options += ["--envoy", str(envoy), f"--{form}", "--concurrency", "1", "--drain", "0s"]
     command = [sys.executable, "-m", "sira_grpc", "-o", "json", "--addr", kernel.address, "sidecar", *options]
-    async with asyncio.timeout(READY_SECONDS):
-        server = await launch(command)
+    with sidecar.log.open("wb") as log:
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=log)
+    assert process.stdout is not None
     try:
+        async with asyncio.timeout(READY_SECONDS):
+            if not await process.stdout.readline():
+                raise RuntimeError(f"the sidecar has ended: {sidecar.log.read_text()[-2000:]}")
         yield sidecar
     finally:
-        await server.stop()
+        await Server(process, "").stop()
 
 
 def _free_ports(count: int) -> list[int]:

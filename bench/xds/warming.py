@@ -2,81 +2,67 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import time
-from collections.abc import AsyncIterator
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import aiohttp
 
-EVERY_SECONDS = 0.01
+from bench.xds.sidecars import Sidecar
+
+_LINE = re.compile(
+    r"\[(?P<time>[-0-9]+ [:0-9]+\.\d+)\].* "
+    r"(?:add/update cluster (?P<begun>\S+) starting warming"
+    r"|warming cluster (?P<ended>\S+) complete|removing warming cluster (?P<removed>\S+))"
+)
 _REJECTED = r"update_rejected$"
 
 
-class Warming:
-    """What was seen of one Envoy, again and again.
+@dataclass(slots=True)
+class Warmed:
+    """What became of the clusters of one Envoy.
 
     Attributes:
-        longest: for how long a cluster was warming, seconds, to the next look.
-        which: its name.
-        seen: how many were, at some look.
-        rejected: updates that Envoy has refused.
+        times: for how long each did that warmed, seconds.
+        unfinished: those that are not done: since when, by Envoy's clock.
+        rejected: updates of any kind that it has refused.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, admin: int) -> None:
-        self.longest = 0.0
-        self.which = ""
-        self.seen = 0
-        self.rejected = 0
-        self._session = session
-        self._base = f"http://127.0.0.1:{admin}"
-        self._since: dict[str, float] = {}
+    times: list[float] = field(default_factory=list)
+    unfinished: dict[str, datetime] = field(default_factory=dict)
+    rejected: int = 0
 
-    async def follow(self) -> None:
-        """Looks for ever."""
-        while True:
-            await self.look()
-            await asyncio.sleep(EVERY_SECONDS)
-
-    async def look(self) -> None:
-        """Looks once."""
-        answer = await self._json("/config_dump", resource="dynamic_warming_clusters")
-        now = time.perf_counter()
-        warming = {str(each["cluster"]["name"]) for each in answer.get("configs", [])}
-        for name in warming - self._since.keys():
-            self._since[name] = now
-            self.seen += 1
-        for name, since in self._since.items():
-            if now - since > self.longest:
-                self.longest, self.which = now - since, name
-        self._since = {name: since for name, since in self._since.items() if name in warming}
-
-    async def finish(self) -> None:
-        """Asks for what was counted."""
-        answer = await self._json("/stats", format="json", filter=_REJECTED)
-        self.rejected = sum(int(each.get("value", 0)) for each in answer["stats"])
-
-    async def _json(self, path: str, **query: str) -> Any:
-        async with self._session.get(self._base + path, params=query) as response:
-            response.raise_for_status()
-            return await response.json(content_type=None)
+    def read(self, lines: Iterable[str]) -> None:
+        """Takes in the log: it knows better than who asks from time to time, on cores that are busy."""
+        for found in filter(None, map(_LINE.match, lines)):
+            now = datetime.fromisoformat(found["time"])
+            if found["begun"]:
+                self.unfinished.setdefault(found["begun"], now)
+                continue
+            begun = self.unfinished.pop(found["ended"] or found["removed"], None)
+            if begun is not None:
+                self.times.append((now - begun).total_seconds())
 
 
-@contextlib.asynccontextmanager
-async def watched(admin: int) -> AsyncIterator[Warming]:
-    """Looks at an Envoy for the length of the block.
+async def begin(sidecar: Sidecar) -> None:
+    """Has an Envoy log what becomes of its clusters from now on."""
+    async with aiohttp.ClientSession() as session, session.post(f"{_admin(sidecar)}/logging?upstream=debug") as answer:
+        answer.raise_for_status()
 
-    Args:
-        admin: port of its administration, on loopback.
-    """
-    async with aiohttp.ClientSession() as session:
-        warming = Warming(session, admin)
-        following = asyncio.create_task(warming.follow())
-        try:
-            yield warming
-            if following.done():
-                following.result()
-        finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
+
+async def end(sidecar: Sidecar) -> Warmed:
+    """Returns what became of them since."""
+    query = {"format": "json", "filter": _REJECTED}
+    async with aiohttp.ClientSession() as session, session.get(f"{_admin(sidecar)}/stats", params=query) as answer:
+        answer.raise_for_status()
+        stats: Any = await answer.json(content_type=None)
+    warmed = Warmed(rejected=sum(int(each.get("value", 0)) for each in stats["stats"]))
+    with sidecar.log.open(errors="replace") as log:
+        warmed.read(log)
+    return warmed
+
+
+def _admin(sidecar: Sidecar) -> str:
+    return f"http://127.0.0.1:{sidecar.admin}"

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -26,11 +26,51 @@ def identity_of(service: str) -> str:
     return f"spiffe://{DOMAIN}/ns/{NAMESPACE}/svc/{service}"
 
 
+class Agent:
+    """`sira identity agent` as a process, which can be started again. Made by `running`.
+
+    Args:
+        arguments: of the command.
+        log: file of what it writes to stderr.
+        secret: of the join token that it begins with.
+    """
+
+    def __init__(self, arguments: Sequence[str], log: Path, secret: str) -> None:
+        self._arguments = arguments
+        self._log = log
+        self._secret = secret
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Starts it; when this returns it has written all directories, each with a new certificate."""
+        with self._log.open("ab") as log:
+            process = self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "sira_grpc", "identity", "agent", "-o", "json", *self._arguments),
+                env={**os.environ, "SIRA_JOIN_TOKEN": self._secret, "SIRA_LOG_LEVEL": "warning"},
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+            )
+        assert process.stdout is not None
+        ready = await process.stdout.readline()
+        assert ready, f"the agent does not get ready: see {self._log}"
+        assert json.loads(ready)["identity"] == NODE
+
+    async def stop(self) -> None:
+        """Ends it in good order."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.returncode is None:
+            process.terminate()
+        async with asyncio.timeout(STOP_SECONDS):
+            await process.wait()
+
+
 @asynccontextmanager
-async def agent(
+async def running(
     client: Client, kernel: str, token_door: str, services: Iterable[str], folder: Path
-) -> AsyncIterator[None]:
-    """Runs `sira identity agent` for the length of the block; it has written all directories when the block begins.
+) -> AsyncIterator[Agent]:
+    """Runs an agent for the length of the block.
 
     Args:
         client: of the operator.
@@ -43,31 +83,10 @@ async def agent(
     files = [{"identity": identity_of(service), "directory": str(folder / service)} for service in services]
     configuration = folder / "agent.yaml"
     configuration.write_text(yaml.safe_dump({"kernel": [kernel], "files": files}))
-    options = [
-        "--config",
-        str(configuration),
-        "--dir",
-        str(folder / "node"),
-        "--join",
-        token_door,
-        "--name",
-        "node/host",
-    ]
-    with (folder / "agent.log").open("ab") as log:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "sira_grpc", "identity", "agent", "-o", "json", *options),
-            env={**os.environ, "SIRA_JOIN_TOKEN": made.secret, "SIRA_LOG_LEVEL": "warning"},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=log,
-        )
-    assert process.stdout is not None
+    arguments = ("--config", str(configuration), "--dir", str(folder / "node"), "--join", token_door)
+    agent = Agent((*arguments, "--name", "node/host"), folder / "agent.log", made.secret)
     try:
-        ready = await process.stdout.readline()
-        assert ready, (folder / "agent.log").read_text()
-        assert json.loads(ready)["identity"] == NODE
-        yield
+        await agent.start()
+        yield agent
     finally:
-        if process.returncode is None:
-            process.terminate()
-        async with asyncio.timeout(STOP_SECONDS):
-            await process.wait()
+        await agent.stop()

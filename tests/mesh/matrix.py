@@ -61,8 +61,6 @@ async def run(
                 await one(row)
         # Last: its servers are clients of the kernel too, of a kind that may not be connected in other rows.
         if any(row.secured for row in rows):
-            # A connection must not outlive the certificate that it was made with, as clients stay on it for ever.
-            await world.set(server_max_connection_age="8", server_max_connection_age_grace="1")
             secured = Context(away, await stack.enter_async_context(serving(world)))
             for row in rows:
                 if row.secured:

@@ -18,7 +18,8 @@ from sira_client import Client, IdentityFiles, Registration, connect
 
 from sira_grpc.nats_server import free_ports
 from tests.faults.member_process import MemberProcess
-from tests.mesh.agent import NAMESPACE, agent
+from tests.mesh import agent
+from tests.mesh.agent import NAMESPACE, Agent
 from tests.mesh.endpoint import Behaviour, Endpoint
 
 CALLER = "caller"
@@ -39,6 +40,7 @@ class World:
         kernel: the process.
         client: of the operator.
         address, token_door, socket: of the kernel; the last is a Unix socket, in plaintext.
+        agent: who keeps the identity directories, once they are there.
         identities: folder of the identity directories, each named after the id of its service.
         ended: how processes ended that nobody has asked to end.
     """
@@ -47,11 +49,11 @@ class World:
         self.folder = folder
         self.kernel = kernel
         self.client = client
-        self._environment = environment
         self.address = f"127.0.0.1:{kernel.port}"
         self.token_door = environment["SIRA_SERVER_TOKEN_ADDRESSES"]
         self.socket = environment["SIRA_SERVER_ADDRESSES"].partition(",")[2]
         self.identities = folder / "identities"
+        self.agent: Agent | None = None
 
     async def create(self, service: str, policy: TrafficPolicy | None = None) -> None:
         """Creates a service, without endpoints."""
@@ -89,11 +91,6 @@ class World:
         """A registration on loopback, for the length of a block."""
         own = {"namespace": NAMESPACE, "address": "127.0.0.1", "ttl": LEASE_SECONDS, "drain_timeout": 0, **terms}
         return self.client.register(service, endpoint_id=id_, port=port, **own)
-
-    async def set(self, **settings: str) -> None:
-        """Starts the kernel again with further settings, as environment variables without `SIRA_`."""
-        self._environment.update({f"SIRA_{name.upper()}": value for name, value in settings.items()})
-        await self.restart()
 
     async def restart(self, away: float = 0) -> None:
         """Kills the kernel, and has it come back after so many seconds."""
@@ -152,6 +149,7 @@ async def running(folder: Path) -> AsyncIterator[World]:
         namespace = Namespace(name=f"namespaces/{NAMESPACE}")
         await client.registry.CreateNamespace(pb.CreateNamespaceRequest(namespace=namespace))
         everybody = (CALLER, STRANGER, SECURED)
-        await stack.enter_async_context(agent(client, world.address, world.token_door, everybody, world.identities))
+        running_agent = agent.running(client, world.address, world.token_door, everybody, world.identities)
+        world.agent = await stack.enter_async_context(running_agent)
         yield world
     assert not ended, ended

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import tempfile
 import time
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
@@ -23,6 +22,7 @@ from sira_grpc.cli.sidecar.envoy_admin import GONE, EnvoyAdmin
 from sira_grpc.cli.sidecar.envoy_config import BootstrapTerms, envoy_bootstrap
 from sira_grpc.cli.sidecar.envoy_process import EnvoyProcess
 from sira_grpc.cli.sidecar.plan import Plan
+from sira_grpc.cli.sidecar.private_folder import private_folder
 
 if TYPE_CHECKING:
     from sira_client import Registration
@@ -81,7 +81,7 @@ class _Sidecar:
 
     async def _run(self, stack: AsyncExitStack) -> int:
         plan = self._plan
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sira-sidecar-")))
+        folder = stack.enter_context(private_folder())
         keeper = await stack.enter_async_context(plan.access.open())
         admin = await stack.enter_async_context(EnvoyAdmin(plan.admin or f"unix:{folder / 'admin.sock'}"))
         bootstrap = await self._bootstrap(stack, folder)

@@ -96,9 +96,7 @@ async def leaf_rotation(trial: Trial) -> None:
     await trial.each(lambda cell: cell.open(SECURED))
     await trial.each(lambda cell: cell.until(lambda tally: tally.only(*trial.secured.endpoints), 10))
     async with trial.load():
-        for service in (SECURED, CALLER):
-            await _renew(trial, service)
-        fresh = f"{await asyncio.to_thread(_serial, trial.world.identities / CALLER):x}"
+        fresh = f"{await _renewed(trial):x}"
 
         async def shows(cell: Cell) -> None:
             async with asyncio.timeout(PATIENCE):
@@ -170,16 +168,19 @@ async def _root(trial: Trial) -> bytes:
     return files.bundle
 
 
-async def _renew(trial: Trial, service: str) -> None:
-    """Has the certificate of a service replaced by its agent: the old one is revoked."""
-    folder = trial.world.identities / service
-    old = await asyncio.to_thread(_serial, folder)
-    request = pb.RevokeCertificatesRequest(serial=f"{old:x}", cause="matrix")
-    await trial.world.client.authority.RevokeCertificates(request)
+async def _renewed(trial: Trial) -> int:
+    """Starts the agent again, which has new certificates issued. Returns the serial number of the callers'."""
+    folders = [trial.world.identities / service for service in (SECURED, CALLER)]
+    old = [await asyncio.to_thread(_serial, folder) for folder in folders]
+    agent = trial.world.agent
+    assert agent is not None
+    await agent.stop()
+    await agent.start()
     async with asyncio.timeout(PATIENCE):
-        while True:  # it is another process that writes it
-            if await asyncio.to_thread(_serial, folder) != old:
-                return
+        while True:  # it is the agent that writes them
+            new = [await asyncio.to_thread(_serial, folder) for folder in folders]
+            if not set(old) & set(new):
+                return new[1]
             await asyncio.sleep(PAUSE)
 
 

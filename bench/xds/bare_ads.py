@@ -56,8 +56,8 @@ class BareAds:
     def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
         """Returns the handlers of both services."""
         service = "envoy.service.discovery.v3.AggregatedDiscoveryService"
-        stream = grpc.stream_stream_rpc_method_handler(self.stream)
-        control = {
+        stream: Any = grpc.stream_stream_rpc_method_handler(self.stream)
+        control: dict[str, Any] = {
             "Load": grpc.unary_unary_rpc_method_handler(self.load),
             "Push": grpc.unary_unary_rpc_method_handler(self.push),
         }

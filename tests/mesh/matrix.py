@@ -53,7 +53,7 @@ async def run(
                 await _try(world, row, callers, report, Context(away))
 
         async with asyncio.TaskGroup() as group:
-            for row in rows:
+            for row in sorted(rows, key=lambda row: not row.slow):
                 if not row.alone and not row.secured:
                     group.create_task(one(row))
         for row in rows:

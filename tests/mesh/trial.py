@@ -34,6 +34,7 @@ class Row:
         unsupported: by kind of client, why it is not supported, with the source.
         alone: whether no other row may run beside it: what it does is felt by all, or some clients must not be
             connected.
+        slow: whether it takes long by its nature, so that it is begun before others.
         secured: whether it is about the service that has servers with certificates; it runs alone then.
     """
 
@@ -43,6 +44,7 @@ class Row:
     run: Callable[[Trial], Awaitable[None]]
     unsupported: Mapping[ClientKind.ValueType, str] = field(default_factory=dict)
     alone: bool = False
+    slow: bool = False
     secured: bool = False
 
 

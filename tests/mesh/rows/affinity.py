@@ -79,5 +79,5 @@ ROWS = (
     Row("least-request", "Least request", SECTION, least_request, limits(LEAST_REQUEST)),
     Row("ring-hash", "Ring hash affinity", SECTION, ring_hash),
     Row("session", "Session affinity", SECTION, session, alone=True),
-    Row("orca", "Weights by reported load (ORCA)", SECTION, orca),
+    Row("orca", "Weights by reported load (ORCA)", SECTION, orca, slow=True),
 )

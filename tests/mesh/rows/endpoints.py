@@ -16,7 +16,7 @@ from tests.mesh.tally import Tally
 from tests.mesh.trial import Row, Trial
 
 SECTION = "Endpoints"
-RAMP_SECONDS = 8.0
+RAMP_SECONDS = 15.0
 TTL_SECONDS = 60.0
 
 
@@ -136,8 +136,8 @@ async def slow_start(trial: Trial) -> None:
     await trial.endpoint("new")
 
     async def ramps(cell: Cell) -> None:
-        await cell.until(lambda tally: 0 < tally.share("new") < 0.3, 100, concurrency=4)
-        await cell.until(lambda tally: near(tally.share("new"), 0.5), 100, concurrency=4)
+        await cell.until(lambda tally: 0 < tally.share("new") < 0.3, 60, concurrency=4)
+        await cell.until(lambda tally: near(tally.share("new"), 0.5), 100, concurrency=4, seconds=2 * RAMP_SECONDS)
 
     await trial.each(ramps)
 
@@ -161,5 +161,5 @@ ROWS = (
     Row("drain", "Drain", SECTION, drain),
     Row("locality", "Locality failover", SECTION, locality),
     Row("subset", "Subset of the endpoints", SECTION, subset),
-    Row("slow-start", "Slow start", SECTION, slow_start),
+    Row("slow-start", "Slow start", SECTION, slow_start, slow=True),
 )

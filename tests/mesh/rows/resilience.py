@@ -88,7 +88,7 @@ async def _without_kernel(trial: Trial, length: float) -> None:
 
 
 _SLOW = {
-    JAVA: "it waits for 15 s: grpc-java 1.85 reads no resource_errors (gRFC A88), and fails with INTERNAL without a cluster"
+    JAVA: "it waits for 15 s: grpc-java 1.85 reads no resource_errors (gRFC A88), and calls it INTERNAL without routes"
 }
 
 ROWS = (

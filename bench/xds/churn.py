@@ -20,7 +20,7 @@ from bench.xds.sidecars import Sidecar
 from sira_grpc.cli.bootstrap.client_kind import BootstrapKind
 
 CHANGES = 1_000
-EVERY_SECONDS = 0.04
+EVERY_SECONDS = 0.05
 CALLS_PER_SECOND = 40
 """Of each client."""
 CALL_SECONDS = 10

@@ -27,6 +27,10 @@ class EnvoyStreams:
         opened: the channels that they are spread over.
         clusters: names of all there are.
         delta: whether they take changes, and not states of the world.
+
+    Attributes:
+        bytes: what one of them was sent, to begin with.
+        pushed: the largest response that one was sent since.
     """
 
     def __init__(self, opened: Sequence[Any], clusters: Sequence[str], *, delta: bool) -> None:
@@ -38,8 +42,7 @@ class EnvoyStreams:
         self._followers: list[asyncio.Task[None]] = []
         self._acknowledged = 0
         self._more = asyncio.Condition()
-        self.bytes = 0
-        """What one of them was sent, to begin with."""
+        self.bytes = self.pushed = 0
 
     async def open(self, count: int) -> None:
         """Opens so many. Returns when each has acknowledged all there is."""
@@ -67,7 +70,8 @@ class EnvoyStreams:
     async def _follow(self, call: Any) -> None:
         try:
             while True:
-                await self._take(call)
+                size = await self._take(call)
+                self.pushed = max(self.pushed, size)
                 async with self._more:
                     self._acknowledged += 1
                     self._more.notify_all()

@@ -1,8 +1,12 @@
-"""The client programs: how each is built, and with which command it is run."""
+"""The client programs: how each is built, and with which command it is run.
+
+`python -m tests.mesh.builds LANGUAGE` prints the command as JSON: null where the tools are not there.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -69,3 +73,7 @@ _LANGUAGES: Mapping[str, tuple[tuple[str, ...], Callable[[Path, Path], None], Co
     "java": (("mvn", "java"), _java, ("java", "-cp", f"{BUILD}/java/classes:{BUILD}/java/lib/*", "mesh.Client")),
     "node": (("npm", "node"), _node, ("node", str(BUILD / "node" / "client.js"))),
 }
+
+
+if __name__ == "__main__":
+    print(json.dumps(build(sys.argv[1])))

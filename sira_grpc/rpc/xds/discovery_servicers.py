@@ -89,6 +89,7 @@ async def _read(stream: Stream, requests: AsyncIterator[Any]) -> None:
     try:
         async for request in requests:
             stream.receive(request)
+            del request  # not kept while it waits for the next one, which may be for long
     finally:
         stream.close()
 

@@ -20,7 +20,7 @@ from sira_grpc.xds import tls
 from sira_grpc.xds.http_filters import KEEP_SESSIONS
 from sira_grpc.xds.lb_policies import lb_policy
 from sira_grpc.xds.names import INBOUND, target_named
-from sira_grpc.xds.node import NODE_JS, Inbound, Node
+from sira_grpc.xds.node import JAVA, NODE_JS, Inbound, Node
 from sira_grpc.xds.outlier_detection import outlier_detection
 from sira_grpc.xds.packing import packed
 from sira_grpc.xds.world import World
@@ -61,7 +61,8 @@ def build(world: World, name: str, node: Node) -> Cluster | None:
         cluster.transport_socket.CopyFrom(socket)
     if node.envoy:
         _for_envoy(cluster)
-    elif world.load_report_interval and (node.identity or not world.trust_domain):  # others may not report
+    elif node.kind == JAVA or (world.load_report_interval and (node.identity or not world.trust_domain)):
+        # Who has no identity may not report. Java counts for its circuit breakers only where it is to (grpc-java 1.85).
         cluster.lrs_server.self.CopyFrom(SelfConfigSource())
     return cluster
 

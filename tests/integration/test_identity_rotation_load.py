@@ -20,7 +20,7 @@ from tests.integration.identity_process import KernelProcess, Member, call, rota
 MEMBERS = 40
 CALLS_PER_SECOND = 5.0
 MIN_STAGE = "0.5"
-DEADLINE = 60
+DEADLINE = 180
 ISSUING = RotationStage.ROTATION_STAGE_ISSUING
 
 

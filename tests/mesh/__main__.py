@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import signal
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.mesh import table
 from tests.mesh.builds import ROOT
 from tests.mesh.cell import State
-from tests.mesh.columns import COLUMNS
+from tests.mesh.columns import COLUMNS, Column
 from tests.mesh.matrix import ROWS, failures, run
-from tests.mesh.trial import Trial
+from tests.mesh.trial import Row, Trial
 from tests.mesh.versions import version
 
 DOCUMENT = ROOT / "docs" / "xds.md"
@@ -42,7 +44,7 @@ def main() -> int:
     print(f"logs in {folder}", flush=True)
     began = time.monotonic()
     outcomes = Outcomes()
-    asyncio.run(run(folder, rows, columns, outcomes.report, away=options.away, jobs=options.jobs))
+    asyncio.run(_run(folder, rows, columns, outcomes, options))
     failed = outcomes.close(time.monotonic() - began)
     if len(outcomes.cells) == len(ROWS) * len(COLUMNS):
         made = table.table(ROWS, COLUMNS, {column.name: version(column) for column in columns}, outcomes.cells)
@@ -52,6 +54,16 @@ def main() -> int:
             print(f"the table in {DOCUMENT.relative_to(ROOT)} is another: write it with --write", flush=True)
             failed = True
     return int(failed)
+
+
+async def _run(
+    folder: Path, rows: Sequence[Row], columns: Sequence[Column], outcomes: Outcomes, options: argparse.Namespace
+) -> None:
+    """Runs to the end, or until SIGTERM, and leaves no process behind."""
+    task = asyncio.current_task()
+    assert task is not None, "this is one"
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    await run(folder, rows, columns, outcomes.report, away=options.away, jobs=options.jobs)
 
 
 class Outcomes:

@@ -71,7 +71,7 @@ async def _try(world: World, row: Row, callers: Sequence[Caller], report: Report
     began = time.monotonic()
     async with trying(world, row, callers, context) as trial:
         try:
-            async with asyncio.timeout(ROW_SECONDS + context.away):
+            async with asyncio.timeout(ROW_SECONDS + 3 * context.away):
                 await row.run(trial)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong is told of, and the other rows go on
             trial.fail(error)

@@ -84,7 +84,9 @@ async def _without_kernel(trial: Trial, length: float) -> None:
     async with trial.load():
         await trial.world.restart(length)
         await trial.endpoint("e3")
-        await trial.each(lambda cell: cell.load_until(lambda tally: tally.only("e1", "e2", "e3"), seconds=30))
+        # Go and Java connect again after pauses that grow with the time away, up to two minutes.
+        patience = 30 + 1.5 * length
+        await trial.each(lambda cell: cell.load_until(lambda tally: tally.only("e1", "e2", "e3"), seconds=patience))
 
 
 _SLOW = {

@@ -58,6 +58,9 @@ def test_load_is_reported_by_who_may(domain: str, identity: str, reports: bool) 
     made = clusters.build(mesh.world, NAME, Node("n", kind=NODE_JS, identity=identity))
     assert made is not None
     assert made.HasField("lrs_server") == reports
+    java = clusters.build(mesh.world, NAME, Node("n", kind=JAVA, identity=identity))
+    assert java is not None
+    assert java.HasField("lrs_server")
 
 
 def test_no_cluster_without_a_service() -> None:
@@ -84,8 +87,9 @@ def test_load_reports(interval: float) -> None:
     mesh = Mesh(load_report_interval=interval)
     mesh.service()
     for kind in GRPC:
-        assert built(mesh, kind).HasField("lrs_server") == bool(interval)
-        assert built(mesh, kind).lrs_server.HasField("self") == bool(interval)
+        told = kind == JAVA or bool(interval)  # Java's circuit breakers need it
+        assert built(mesh, kind).HasField("lrs_server") == told
+        assert built(mesh, kind).lrs_server.HasField("self") == told
     assert not built(mesh, ENVOY).HasField("lrs_server")
 
 

@@ -32,6 +32,8 @@ class RoutedCall(Generic[C]):
     _streams = True
     """Whether there may be several answers."""
 
+    _channel = None  # see RoutedUnaryUnaryCall
+
     def __init__(self, plan: Plan[C], requests: Callable[[], Replay] | None = None) -> None:
         self._plan = plan
         self._way = Opening(plan, requests, streams=self._streams)

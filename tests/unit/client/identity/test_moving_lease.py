@@ -89,4 +89,5 @@ async def test_an_expired_certificate_is_a_passing_matter(here: World, said: Sai
         kernel.failures["watching"].append(Failure(grpc.StatusCode.UNAUTHENTICATED, "CREDENTIAL_REVOKED"))
         await kernel.drop_streams()
         with pytest.raises(UnauthenticatedError, match="CREDENTIAL_REVOKED"):
-            await anext(watch)
+            async for _ in watch:  # it may have seen the endpoint before or after it was opened again
+                pass

@@ -20,7 +20,7 @@ Translate = Callable[[grpc.aio.AioRpcError], grpc.aio.AioRpcError]
 class RoutedUnaryUnaryCall(grpc.aio.UnaryUnaryCall[Request, Response]):
     """Used like any grpc.aio.UnaryUnaryCall. What it tells of metadata and status is of the attempt that counted."""
 
-    # It belongs to no channel of gRPC. In 1.76, one that is closed looks for its calls in the tasks that run, and raises
+    # It is of no channel of gRPC. In 1.76, one that is closed looks for its calls in the tasks that run, and raises
     # for a call that does not say whose it is.
     _channel = None
 

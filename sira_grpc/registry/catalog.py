@@ -20,7 +20,7 @@ from sira_grpc.registry import names
 from sira_grpc.registry.entries import NamespaceEntry, ServiceEntry
 from sira_grpc.registry.events import EventLog
 from sira_grpc.registry.guards import DeletionGuard
-from sira_grpc.registry.policy_checks import check_access, check_destinations
+from sira_grpc.registry.policy_checks import check_access, check_destinations, check_unreferred
 from sira_grpc.registry.registrar import Registrar
 from sira_grpc.registry.tenants import Tenant
 from sira_grpc.registry.view import RegistryView
@@ -192,6 +192,8 @@ class Catalog:
                     f"{name} has {len(endpoints)} endpoints; delete with force to remove them too",
                     metadata={"resource": name},
                 )
+            if not force:
+                check_unreferred(name, self._view)
             revision = await self._registrar.remove(
                 endpoints,
                 "its service was deleted",

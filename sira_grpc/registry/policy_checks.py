@@ -8,10 +8,12 @@ from sira.registry.v1.route_pb2 import Destination
 from sira.registry.v1.service_pb2 import Service
 from sira.registry.v1.traffic_policy_pb2 import TlsMode, TrafficPolicy
 
-from sira_grpc.errors import FieldViolation, InvalidField
+from sira_grpc.errors import FieldViolation, InvalidField, NotEmpty
 from sira_grpc.registry.resources import Resources
 
 POLICY = "service.traffic_policy"
+MAX_NAMED = 5
+"""Services that an error names."""
 
 
 def destinations(policy: TrafficPolicy) -> Iterator[tuple[str, Destination]]:
@@ -51,3 +53,23 @@ def check_destinations(service: Service, resources: Resources) -> None:
     ]
     if missing:
         raise InvalidField(missing)
+
+
+def check_unreferred(name: str, resources: Resources) -> None:
+    """Makes sure that the policy of no other service sends calls to one.
+
+    Raises:
+        NotEmpty: one does.
+    """
+    senders = sorted(
+        service
+        for service, entry in resources.services.items()
+        if service != name and any(each.service == name for _, each in destinations(entry.message.traffic_policy))
+    )
+    if senders:
+        named = ", ".join(senders[:MAX_NAMED]) + (", ..." if len(senders) > MAX_NAMED else "")
+        raise NotEmpty(
+            f"the policies of {len(senders)} services send calls to {name}: {named}; change them first, or delete with "
+            "force: the others that they send calls to then get those too",
+            metadata={"resource": name},
+        )

@@ -11,6 +11,7 @@ from sira_grpc.xds.node import Node
 from sira_grpc.xds.references import References
 from sira_grpc.xds.source import Change
 from sira_grpc.xds.subjects import Scope, Subject
+from sira_grpc.xds.transitions import Transitions
 from sira_grpc.xds.type_urls import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET
 from sira_grpc.xds.variants import looks_at
 
@@ -23,6 +24,7 @@ class Ages:
 
     Args:
         view: the registry, which may still be empty: it is read when something is asked for, or changes, first.
+        references, transitions: are told of every policy.
 
     Attributes:
         generation: the present one.
@@ -31,8 +33,9 @@ class Ages:
         references: what policies refer to.
     """
 
-    def __init__(self, view: RegistryView) -> None:
+    def __init__(self, view: RegistryView, references: References, transitions: Transitions) -> None:
         self._view = view
+        self._transitions = transitions
         self.generation = FIRST
         self.trust = FIRST
         self._membership = FIRST
@@ -43,7 +46,7 @@ class Ages:
         self._begun: dict[str, int] = {}
         self._moved: dict[str, int] = {}
         self._alike: dict[str, Hashable] = {}
-        self._references = References()
+        self._references = references
 
     @property
     def membership(self) -> int:
@@ -66,6 +69,7 @@ class Ages:
             self._revisions = {name: entry.revision for name, entry in self._view.services.items()}
             self._alike = {name: looks_at(entry.message.traffic_policy) for name, entry in self._view.services.items()}
             self._references.load(self._view, FIRST)
+            self._transitions.load(self._view)
         return self._revisions
 
     def of(self, type_url: str, about: Subject, node: Node) -> int:
@@ -101,19 +105,22 @@ class Ages:
         """Returns the age of a service that has not changed; of one that is not there, when it may have gone."""
         return FIRST if service in self._view.services else self._membership
 
-    def services_changed(self, services: Collection[str]) -> Change:
-        """Notes that something has changed of services, or that they are gone."""
+    def services_changed(self, services: Collection[str], now: float) -> Change:
+        """Notes that something has changed of services, or that they are gone. `now`: monotonic seconds."""
         self._known()
         self.generation += 1
         written: set[str] = set()
         subsets: set[Target] = set()
+        rerouted: set[str] = set()
         for name in services:
             self._endpoints[name] = self.generation
-            self._written(name, written, subsets)
+            if self._written(name, written, subsets, now):
+                rerouted |= self._references.referrers(name)  # calls go to what is there
         if written:
             self._policies = self.generation
         for name in written:
             self._services[name] = self._endpoints[name] = self.generation
+        self._rerouted(rerouted)
         for name in services:
             if name not in self._view.services:
                 self._forget(name)
@@ -122,21 +129,50 @@ class Ages:
         if written:
             changed[CLUSTER] = forms.of_targets(self._targets(written) | subsets, CLUSTER)
             changed[LISTENER] = forms.of_services(written, LISTENER)
-            changed[ROUTES] = forms.of_services(written, ROUTES) | forms.of(EGRESS, ROUTES)
+            changed[ROUTES] = forms.of_services(written | rerouted, ROUTES) | forms.of(EGRESS, ROUTES)
         return Change(self.generation, touched, changed)
+
+    def _rerouted(self, services: Iterable[str]) -> None:
+        """Notes that the routes of services are others, though nothing was written of them."""
+        for name in services:
+            if name in self._view.services:
+                self._services[name] = self.generation
+
+    @property
+    def due(self) -> float | None:
+        """When `settle` is to be called, monotonic seconds; None if there is no need."""
+        return min((due for due in (self._references.due, self._transitions.due) if due is not None), default=None)
+
+    def settle(self, now: float) -> Change | None:
+        """Notes what becomes of policies as time passes: targets that have lingered go, and steps are over."""
+        gone = self._references.expire(now)
+        services = self._transitions.take(now).union(service for service, _ in gone)
+        if not services:
+            return None
+        self.generation += 1
+        if gone:
+            self._membership = self.generation
+        self._rerouted(services)
+        names = {ROUTES: forms.of_services(services, ROUTES)}
+        for type_url in (CLUSTER, ENDPOINTS):
+            names[type_url] = forms.of_targets({target for _, target in gone}, type_url)
+        return Change(self.generation, frozenset(), names)
 
     def _forget(self, name: str) -> None:
         for ages in (self._known(), self._services, self._endpoints, self._begun, self._moved):
             ages.pop(name, None)
         self._alike.pop(name, None)
 
-    def _written(self, name: str, written: set[str], subsets: set[Target]) -> None:
-        """Adds a service to those written if it was, and to the subsets those that are there no more, or now."""
+    def _written(self, name: str, written: set[str], subsets: set[Target], now: float) -> bool:
+        """Adds a service to those written if it was, and to the subsets those that are there now.
+
+        Returns whether it has come or gone.
+        """
         known = self._known()
         entry = self._view.services.get(name)
         before, after = known.get(name, 0), entry.revision if entry is not None else 0
         if before == after:
-            return
+            return False
         known[name] = after
         written.add(name)
         policy = entry.message.traffic_policy if entry is not None else None
@@ -144,10 +180,13 @@ class Ages:
         if not before or seen != self._alike.get(name, seen):
             self._begun[name] = self.generation
         self._alike[name] = seen
-        referred = self._references.update(name, policy, self.generation)
-        subsets.update(referred)
-        if referred or not before or not after:
+        added = self._references.update(name, policy, self.generation, now)
+        self._transitions.update(name, policy, added, now)
+        subsets.update(added)
+        moved = not before or not after
+        if added or moved:
             self._membership = self.generation
+        return moved
 
     def _targets(self, services: Iterable[str]) -> set[Target]:
         """Returns services, each as a whole and by the subsets that are referred to."""

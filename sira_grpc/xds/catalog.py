@@ -71,7 +71,7 @@ class Catalog:
         self.changed: list[Callable[[Change], None]] = []
         self._world = world
         self._builders = builders
-        self._ages = Ages(world.view)
+        self._ages = Ages(world.view, world.references, world.transitions)
         self._ramps = Ramps()
         self._sooner = asyncio.Event()
         self._resources: Recent[Key, _Entry] = Recent(KEPT_BYTES)
@@ -165,22 +165,28 @@ class Catalog:
         self._tell(self._ages.trust_changed())
 
     def _services_changed(self, services: Collection[str]) -> None:
-        now = self._world.clock.time_ns()
+        now, due = self._world.clock.time_ns(), self._ages.due
         for name in services:
             entry = self._world.view.services.get(name)
             if self._ramps.changed(name, entry.message.traffic_policy if entry is not None else None, now):
                 self._sooner.set()
-        self._tell(self._ages.services_changed(services))
+        change = self._ages.services_changed(services, self._world.clock.monotonic())
+        if self._ages.due != due:
+            self._sooner.set()
+        self._tell(change)
 
     def _tell(self, change: Change) -> None:
         for told in self.changed:
             told(change)
 
     def tick(self) -> None:
-        """Tells of the weights that have moved, in slow start, as time has passed."""
+        """Tells of what has changed as time has passed: weights in slow start, and what policies lead to."""
         moved = self._ramps.take(self._world.clock.time_ns(), self._world.view)
         if moved:
             self._tell(self._ages.weights_moved(moved))
+        settled = self._ages.settle(self._world.clock.monotonic())
+        if settled is not None:
+            self._tell(settled)
 
     async def run(self) -> None:
         """Ticks when it is time to, for as long as it is let run."""
@@ -189,10 +195,17 @@ class Catalog:
             self._ramps.changed(name, entry.message.traffic_policy, now)
         while True:
             self._sooner.clear()
-            due = self._ramps.due
-            delay = None if due is None else max((due - self._world.clock.time_ns()) / NANOS, MIN_DELAY)
             try:
-                async with asyncio.timeout(delay):
+                async with asyncio.timeout(self._delay()):
                     await self._sooner.wait()
             except TimeoutError:
                 self.tick()
+
+    def _delay(self) -> float | None:
+        """Returns in how many seconds to tick; None if there is no need."""
+        clock, delays = self._world.clock, []
+        if self._ramps.due is not None:
+            delays.append((self._ramps.due - clock.time_ns()) / NANOS)
+        if self._ages.due is not None:
+            delays.append(self._ages.due - clock.monotonic())
+        return max(min(delays), MIN_DELAY) if delays else None

@@ -15,6 +15,7 @@ from sira_grpc.xds import wire
 from sira_grpc.xds.footprints import footprint
 from sira_grpc.xds.names import EGRESS, short
 from sira_grpc.xds.node import ENVOY, Node
+from sira_grpc.xds.reachable import reachable
 from sira_grpc.xds.recent import Recent
 from sira_grpc.xds.route_matches import every_call
 from sira_grpc.xds.virtual_hosts import virtual_host
@@ -49,7 +50,7 @@ def egress_routes(world: World, node: Node) -> bytes | None:
     services = world.view.services
     visible = sorted(node.upstreams & services.keys() if node.upstreams else services)
     rest = RouteConfiguration(name=EGRESS, virtual_hosts=[_nowhere()], ignore_port_in_host_matching=True)
-    hosts = (_host(services[each].message, _domains(each, node)) for each in visible)
+    hosts = (_host(reachable(services[each].message, services), _domains(each, node)) for each in visible)
     return b"".join((*hosts, rest.SerializeToString(deterministic=True)))
 
 

@@ -9,7 +9,9 @@ from sira_grpc.xds.faults import mark
 from sira_grpc.xds.inbound_routes import inbound_routes
 from sira_grpc.xds.names import EGRESS, INBOUND, service_named
 from sira_grpc.xds.node import C_CORE, NODE_JS, Node
+from sira_grpc.xds.reachable import reachable
 from sira_grpc.xds.virtual_hosts import virtual_host
+from sira_grpc.xds.warm_routes import in_effect, warm_route
 from sira_grpc.xds.world import World
 
 _ANY_HOST = "*"
@@ -27,7 +29,11 @@ def build(world: World, name: str, node: Node) -> RouteConfiguration | bytes | N
     entry = world.view.services.get(service_named(name, ""))
     if entry is None:
         return None
+    service = reachable(in_effect(world, entry.message, node), world.view.services)
     domains = [_ANY_HOST]
-    if node.kind in (C_CORE, NODE_JS) and (marked := mark(entry.message.traffic_policy)):
+    if node.kind in (C_CORE, NODE_JS) and (marked := mark(service.traffic_policy)):
         domains.append(marked)
-    return RouteConfiguration(name=name, virtual_hosts=[virtual_host(entry.message, domains, node)])
+    host = virtual_host(service, domains, node)
+    if (warm := warm_route(world, service, node)) is not None:
+        host.routes.insert(0, warm)
+    return RouteConfiguration(name=name, virtual_hosts=[host])

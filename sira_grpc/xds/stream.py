@@ -18,6 +18,7 @@ from sira_grpc.xds.sotw import SotwSubscription
 from sira_grpc.xds.source import Change
 from sira_grpc.xds.subscription import Reader, Subscription
 from sira_grpc.xds.type_urls import CLUSTER, ENDPOINTS, ORDER, ROUTES
+from sira_grpc.xds.warming import Warming
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class Stream:
         self._nonces = 0
         self._beat = False
         self._subscriptions: dict[str, Subscription] = {}
+        self._warming = Warming()
         self._wake = asyncio.Event()
 
     def receive(self, request: Any) -> None:
@@ -101,7 +103,7 @@ class Stream:
                 subscription = (DeltaSubscription if self.delta else SotwSubscription)(reader, type_url)
             subscription.receive(request)
             self._subscriptions[type_url] = subscription
-            if subscription.due or self._keeps or self._beat:
+            if subscription.due or self._keeps or self._warming or self._beat:
                 self._wake.set()
         self._reader, self.node = reader, reader.node
 
@@ -125,11 +127,12 @@ class Stream:
     def next_response(self) -> bytes | None:
         """Makes the next response, serialized; None if nothing is due. Its owner asks `responses` instead.
 
-        What is referred to comes before what refers to it, and what is gone goes last.
+        What is referred to comes before what refers to it, and what is gone goes last. Routes wait until an Envoy can
+        use the clusters that it was sent.
         """
         for type_url in ORDER:
             subscription = self._subscriptions.get(type_url)
-            if subscription is not None and subscription.due:
+            if subscription is not None and subscription.due and not (type_url == ROUTES and self._warms()):
                 response = self._compose(subscription)
                 if response is not None:
                     return response
@@ -142,6 +145,8 @@ class Stream:
                 return response
             if self._keeps:
                 self._keeping(self._keeps_until)
+        if self._warms():
+            self._keeping(self._warming.until)
         if self._beat and self._subscriptions[ENDPOINTS].idle:
             self._beat = False
             return self._subscriptions[ENDPOINTS].heartbeat(self._nonce())
@@ -172,8 +177,8 @@ class Stream:
             self._wake.set()
 
     def overdue(self, now: float) -> float:
-        """Has it remove what is gone if it has kept that for long enough. Returns when to call again, if ever."""
-        until = self._keeps_until
+        """Has it do what it has put off for long enough. Returns when to call again, if ever."""
+        until = min(self._keeps_until, self._warming.until)
         if until > now:
             return until
         self._wake.set()
@@ -203,14 +208,25 @@ class Stream:
         clusters = self._subscriptions.get(CLUSTER)
         return clusters is not None and bool(clusters.leaving)
 
+    def _warms(self) -> bool:
+        """Whether there are clusters that the client cannot use yet."""
+        if self._warming:
+            endpoints = self._subscriptions.get(ENDPOINTS)
+            self._warming.look(self._subscriptions[CLUSTER], endpoints, self._clock.monotonic())
+        return bool(self._warming)
+
     def _compose(self, subscription: Subscription) -> bytes | None:
-        response = subscription.compose(self._nonce(), self._told, self._clock.monotonic())
+        now = self._clock.monotonic()
+        response = subscription.compose(self._nonce(), self._told, now)
         if response is None:
             return None
-        endpoints = self._subscriptions.get(ENDPOINTS)
-        if subscription.type_url == CLUSTER and endpoints is not None:
-            # An Envoy keeps a cluster that has changed warming until its endpoints come again.
-            endpoints.send_again(resource.name for resource in response.changed)
+        if subscription.type_url == CLUSTER:
+            changed = [resource.name for resource in response.changed]
+            if (endpoints := self._subscriptions.get(ENDPOINTS)) is not None:
+                # An Envoy keeps a cluster that has changed warming until its endpoints come again.
+                endpoints.send_again(changed)
+            if subscription.reader.node.envoy:
+                self._warming.sent(changed, now)
         return response.data
 
     def _nonce(self) -> str:

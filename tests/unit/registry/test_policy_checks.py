@@ -9,7 +9,7 @@ from sira.registry.v1.route_pb2 import Destination, Mirror, Route, Split
 from sira.registry.v1.service_pb2 import Service
 from sira.registry.v1.traffic_policy_pb2 import TlsMode, TrafficPolicy
 
-from sira_grpc.errors import InvalidField, PolicyNotSupported
+from sira_grpc.errors import InvalidField, NotEmpty, PolicyNotSupported
 from sira_grpc.registry.policy_checks import destinations
 from tests.unit.registry.world import DEFAULT, SERVICE, World, endpoint
 
@@ -107,4 +107,29 @@ async def test_changed_services_are_told_once_a_commit_and_gone_ones_too(world: 
     told.clear()
     await catalog.delete_service(SERVICE, etag="", force=True, actor="")
     assert set().union(*told) == {SERVICE}
+    assert SERVICE not in world.registry.view.services
+
+
+async def test_a_service_that_others_send_calls_to_is_deleted_by_force_only(world: World) -> None:
+    catalog = world.registry.catalog
+    for name in (OTHER, SERVICE):
+        await catalog.create_service(Service(name=name), actor="")
+    policies = (
+        TrafficPolicy(routes=[Route(splits=[split(OTHER)])]),
+        TrafficPolicy(mirror=Mirror(destination=Destination(service=OTHER, version="v2"), percent=1)),
+    )
+    for policy in policies:
+        await catalog.update_service(Service(name=SERVICE, traffic_policy=policy), POLICY, actor="")
+        with pytest.raises(NotEmpty, match=f"of 1 services send calls to {OTHER}: {SERVICE};"):
+            await catalog.delete_service(OTHER, etag="", force=False, actor="")
+    assert OTHER in world.registry.view.services
+    await catalog.delete_service(OTHER, etag="", force=True, actor="")
+    assert OTHER not in world.registry.view.services
+
+
+async def test_what_sends_calls_to_itself_is_deleted_without_force(world: World) -> None:
+    catalog = world.registry.catalog
+    policy = TrafficPolicy(routes=[Route(splits=[split(SERVICE, version="v1")])])
+    await catalog.create_service(Service(name=SERVICE, traffic_policy=policy), actor="")
+    await catalog.delete_service(SERVICE, etag="", force=False, actor="")
     assert SERVICE not in world.registry.view.services

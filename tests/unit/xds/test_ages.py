@@ -3,9 +3,11 @@ from __future__ import annotations
 from sira_grpc.xds.ages import FIRST, Ages
 from sira_grpc.xds.names import Target
 from sira_grpc.xds.node import Node
+from sira_grpc.xds.references import LINGER
 from sira_grpc.xds.source import Change
 from sira_grpc.xds.subjects import Scope, Subject
-from sira_grpc.xds.type_urls import CLUSTER, ENDPOINTS, LISTENER, SECRET
+from sira_grpc.xds.transitions import WARM
+from sira_grpc.xds.type_urls import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET
 from tests.unit.xds.mesh import API, WEB, Mesh, endpoint
 from tests.unit.xds.test_references import to
 
@@ -22,13 +24,14 @@ class Followed:
 
     def __init__(self) -> None:
         self.mesh = Mesh()
-        self.ages = Ages(self.mesh.view)
+        world = self.mesh.world
+        self.ages = Ages(self.mesh.view, world.references, world.transitions)
         self.mesh.service(API)
         self.mesh.service(WEB)
         assert self.ages.membership == FIRST
         self.changes: list[Change] = []
         self.mesh.view.hooks.services_changed.append(
-            lambda services: self.changes.append(self.ages.services_changed(services))
+            lambda services: self.changes.append(self.ages.services_changed(services, self.mesh.clock.monotonic()))
         )
 
     def of(self, type_url: str, subject: Subject) -> int:
@@ -69,8 +72,34 @@ def test_a_subset_is_no_older_than_the_reference_to_it() -> None:
     assert followed.of(CLUSTER, V2) == 0
     followed.mesh.service(API, routes=to(V2.target or Target("")).routes)
     assert followed.of(CLUSTER, V2) == followed.ages.membership == followed.ages.generation
+    first = followed.ages.generation
+    followed.mesh.clock.advance(WARM)
+    assert followed.ages.settle(followed.mesh.clock.monotonic()) is not None, "the routes to it take effect"
     followed.mesh.service(API)
+    assert followed.ages.due == followed.mesh.clock.monotonic() + LINGER
+    assert followed.ages.settle(followed.mesh.clock.monotonic()) is None
+    assert followed.of(CLUSTER, V2) == first
+    followed.mesh.service(API, routes=to(V2.target or Target("")).routes)
+    assert followed.ages.due is None
+    assert followed.of(CLUSTER, V2) == followed.ages.membership == first
+    followed.mesh.service(API)
+    followed.mesh.clock.advance(LINGER)
+    settled = followed.ages.settle(followed.mesh.clock.monotonic())
+    assert settled is not None
+    assert V2.plain in settled.names[CLUSTER] & settled.names[ENDPOINTS]
+    assert followed.ages.membership == settled.generation
     assert followed.of(CLUSTER, V2) == 0
+
+
+def test_the_routes_of_those_that_lead_to_a_service_change_as_it_goes_and_comes() -> None:
+    followed = Followed()
+    followed.mesh.service(API, routes=to(Target(WEB)).routes)
+    for change in (followed.mesh.delete_service, followed.mesh.service):
+        change(WEB)
+        assert "api.default" in followed.changes[-1].names[ROUTES]
+        assert followed.of(ROUTES, about(API)) == followed.ages.generation
+    followed.mesh.service(WEB, subset_size=1)
+    assert "api.default" not in followed.changes[-1].names[ROUTES]
 
 
 def test_nothing_is_kept_of_services_that_are_gone() -> None:
@@ -82,5 +111,8 @@ def test_nothing_is_kept_of_services_that_are_gone() -> None:
         followed.mesh.delete_service(WEB)
     followed.mesh.delete_service(API)
     ages = followed.ages
+    followed.mesh.clock.advance(LINGER)
+    ages.settle(followed.mesh.clock.monotonic())
+    assert ages.due is None
     for held in (ages._revisions, ages._services, ages._endpoints, ages._begun, ages._moved, ages._alike):
         assert not held

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import pytest
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -18,8 +19,10 @@ from sira_grpc.xds import clusters, endpoints, routes, secrets
 from sira_grpc.xds.catalog import Builder, Catalog
 from sira_grpc.xds.names import xdstp
 from sira_grpc.xds.node import C_CORE, ENVOY, GO, JAVA, Inbound, Node
+from sira_grpc.xds.references import LINGER, References
 from sira_grpc.xds.resource import Resource
 from sira_grpc.xds.source import Change
+from sira_grpc.xds.transitions import Transitions
 from sira_grpc.xds.type_urls import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET
 from sira_grpc.xds.world import World
 from tests.clocks import FakeClock
@@ -37,7 +40,8 @@ class Told:
 
     def __init__(self, mesh: Mesh | None = None) -> None:
         self.mesh = mesh or Mesh()
-        self.catalog = Catalog(self.mesh.world, BUILDERS)
+        world = replace(self.mesh.world, references=References(), transitions=Transitions())
+        self.catalog = Catalog(world, BUILDERS)
         self.changes: list[Change] = []
         self.catalog.changed.append(self.changes.append)
 
@@ -142,7 +146,7 @@ def test_no_resource_for_what_is_no_name(told: Told, name: str) -> None:
     assert told.catalog.get("type.googleapis.com/none", name, CLIENT) is None
 
 
-def test_a_subset_is_there_as_long_as_a_policy_refers_to_it(told: Told) -> None:
+def test_a_subset_is_there_until_policies_have_not_referred_to_it_for_a_while(told: Told) -> None:
     told.mesh.endpoint(endpoint(2, version="v2"))
     told.mesh.service(API, routes=to_v2())
     assert {NAME, V2} <= told.last.names[CLUSTER] | {NAME}
@@ -157,6 +161,16 @@ def test_a_subset_is_there_as_long_as_a_policy_refers_to_it(told: Told) -> None:
     assert told.get(name=V2) is subset
 
     told.mesh.service(API)
+    told.mesh.clock.advance(LINGER - 0.1)
+    told.catalog.tick()
+    assert V2 in told.catalog.names(CLUSTER, SIDECAR)
+    told.mesh.endpoint(endpoint(4, version="v2"))
+    assert V2 in told.last.names[ENDPOINTS]
+    assert len(ClusterLoadAssignment.FromString(told.get(name=V2).body).endpoints[0].lb_endpoints) == 2
+    told.mesh.delete_endpoint("e4")
+
+    told.mesh.clock.advance(0.2)
+    told.catalog.tick()
     assert V2 in told.last.names[CLUSTER]
     assert V2 in told.last.names[ENDPOINTS]
     assert told.catalog.get(CLUSTER, V2, CLIENT) is None

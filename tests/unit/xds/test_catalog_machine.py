@@ -17,6 +17,7 @@ from sira_grpc.xds import clusters, endpoints
 from sira_grpc.xds.catalog import Catalog
 from sira_grpc.xds.node import C_CORE, ENVOY, GO, Node
 from sira_grpc.xds.recent import Recent
+from sira_grpc.xds.references import LINGER
 from sira_grpc.xds.source import Change
 from sira_grpc.xds.type_urls import CLUSTER, ENDPOINTS
 from sira_grpc.xds.world import World
@@ -144,6 +145,7 @@ class CatalogMachine(RuleBasedStateMachine):
 
     @rule()
     def a_member_that_starts_now_has_the_same(self) -> None:
+        self.mesh.clock.advance(LINGER)
         clock = FakeClock(time_ns=self.mesh.clock.time_ns())
         view = RegistryView(clock)
         view.load(self.mesh.snapshot(), compacted=0)

@@ -43,6 +43,6 @@ def test_covered(node: Node, type_url: str, expected: set[str]) -> None:
     for service in (WEB, API, OTHER):
         mesh.service(service)
     references = References()
-    references.update(API, to(Target(WEB, "v2"), Target(f"{NAMESPACE}/services/gone")), 1)
-    references.update(OTHER, TrafficPolicy(), 1)
+    references.update(API, to(Target(WEB, "v2"), Target(f"{NAMESPACE}/services/gone")), 1, 0.0)
+    references.update(OTHER, TrafficPolicy(), 1, 0.0)
     assert covered(mesh.world, references, type_url, node) == expected

@@ -37,8 +37,8 @@ class HoldingClient(Client):
         known: on a delta stream, the versions of what it uses.
     """
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, stream: Stream, agent: str) -> None:
+        super().__init__(stream, agent=agent)
         self.asked: dict[str, set[str]] = {}
         self.held: dict[tuple[str, str], str] = {}
         self.refused: set[tuple[str, str, str]] = set()
@@ -104,13 +104,13 @@ class HoldingClient(Client):
 
 
 class StreamMachine(RuleBasedStateMachine):
-    @initialize(delta=st.booleans(), first=changes)
-    def open(self, *, delta: bool, first: dict[tuple[str, str], bytes | None]) -> None:
+    @initialize(delta=st.booleans(), agent=st.sampled_from(["gRPC C-core", "envoy"]), first=changes)
+    def open(self, *, delta: bool, agent: str, first: dict[tuple[str, str], bytes | None]) -> None:
         self.source, self.clock = MemorySource(), FakeClock()
         self.streams = streams(self.source, self.clock)
         self.change(first)
         self.push()
-        self.client = HoldingClient(self.streams.open(delta=delta))
+        self.client = HoldingClient(self.streams.open(delta=delta), agent)
 
     @rule(bodies=changes)
     def change(self, bodies: dict[tuple[str, str], bytes | None]) -> None:

@@ -43,16 +43,26 @@ class Cluster(SiraProcess):
 
     def sira(self, member: int, *arguments: str) -> str:
         """Sends a command to a member, and returns what it prints."""
-        environment = clean(self._folder) | {
-            "SIRA_ADDR": self.ready["members"][member]["addresses"][0],
-            "SIRA_CLIENT_IDENTITY_DIR": self.ready["operatorDir"],
-        }
+        environment = self._environment(member)
         command = [sys.executable, "-m", "sira_grpc", *arguments, "--timeout", "30s"]
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, check=False, timeout=2 * PATIENCE
         )
         assert done.returncode == ExitCode.OK, done.stderr
         return done.stdout
+
+    def _environment(self, member: int) -> dict[str, str]:
+        return clean(self._folder) | {
+            "SIRA_ADDR": self.ready["members"][member]["addresses"][0],
+            "SIRA_CLIENT_IDENTITY_DIR": self.ready["operatorDir"],
+        }
+
+    def both_live(self, member: int) -> None:
+        """Waits until a member hears both: one whose connection to the store is gone is not heard for a while."""
+        environment = self._environment(member)
+        with SiraProcess("cluster", "watch", "-o", "json", environment=environment) as watch:
+            while [each["state"] for each in watch.json()["cluster"]["members"]].count("MEMBER_STATE_LIVE") != 2:
+                pass
 
     def texts(self, member: int) -> list[str]:
         """The records of the topic, as a member has them."""
@@ -122,8 +132,7 @@ def test_what_is_killed_is_started_again_and_nothing_is_lost_or_left(running: Cl
     running.chatter("n1 has ended (SIGKILL); it is started again in 1 s")
     kept(running, 1)
     running.chatter("n1 runs again: pid ")
-    members = json.loads(running.sira(1, "cluster", "status", "-o", "json"))["members"]
-    assert len([each for each in members if each["state"] == "MEMBER_STATE_LIVE"]) == 2
+    running.both_live(1)
     children = child_processes(running._process.pid)
     assert len(children) == 5
     running.kill()  # and so it stops nobody in order

@@ -57,6 +57,35 @@ def deny(policy: AccessPolicy, source: str, methods: Sequence[str]) -> bool:
     return True
 
 
+def wider(policy: AccessPolicy, source: str, methods: Sequence[str]) -> list[str]:
+    """Returns the sources of other names whose rules cover a source, or some of it: what it may call all the same.
+
+    Args:
+        policy: the rules.
+        source: name of a service, or what stands for several.
+        methods: only rules that allow some of these; all rules if there are none.
+    """
+    found = {
+        name: None
+        for rule in policy.allow
+        if not methods or not rule.methods or any(_meet(one, other) for one in rule.methods for other in methods)
+        for name in rule.sources
+        if name != source and _overlap(name, source)
+    }
+    return list(found)
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether there is a service that both names stand for."""
+    return all("-" in parts or len(set(parts)) == 1 for parts in zip(one.split("/"), other.split("/"), strict=True))
+
+
+def _meet(one: str, other: str) -> bool:
+    """Whether there is a method that both stand for."""
+    (package, method), (other_package, other_method) = one.rsplit("/", 1), other.rsplit("/", 1)
+    return package == other_package and ("*" in (method, other_method) or method == other_method)
+
+
 def _methods_of(policy: AccessPolicy, source: str) -> list[str] | None:
     """The methods that the rules that name a source allow it; None for everything."""
     rules = [rule for rule in policy.allow if source in rule.sources]

@@ -75,11 +75,15 @@ def allow(
 def deny(session: Session, ends: Ends, namespace: Namespace = None, method: Methods = None) -> None:
     """Take back what `allow` has allowed. If that was the last of it, nobody may call the service."""
     source, target = _ends(ends, session.namespace(namespace))
+    methods = method or ()
 
     def change(service: Service) -> bool:
-        return _denied(service, source, method or ())
+        return _denied(service, source, methods)
 
-    _report(session, service_edits.edit(session, target, _PATHS, change))
+    changed = service_edits.edit(session, target, _PATHS, change)
+    _report(session, changed)
+    if others := access_rules.wider(changed.access_policy, source, methods):
+        say(f"{summary.caller(source)} may call it all the same, or some of it: {_named(others)} may")
 
 
 def _ends(ends: Sequence[str], namespace: str) -> tuple[str, str]:
@@ -133,9 +137,19 @@ def _denied(service: Service, source: str, methods: Sequence[str]) -> bool:
             "--method: it may call everything; deny that first, and then allow the methods that are left",
             ExitCode.CONFLICT,
         ) from error
-    if not changed:
-        raise Failure("there is no rule that allows it", ExitCode.NOT_FOUND)
-    return True
+    if changed:
+        return True
+    if others := access_rules.wider(service.access_policy, source, methods):
+        raise Failure(
+            f"no rule names {summary.caller(source)} for that, and it may call all the same: {_named(others)} may; "
+            "deny that, and allow those that are left",
+            ExitCode.CONFLICT,
+        )
+    raise Failure("there is no rule that allows it", ExitCode.NOT_FOUND)
+
+
+def _named(sources: Sequence[str]) -> str:
+    return ", ".join(map(summary.caller, sources))
 
 
 def _report(session: Session, service: Service) -> None:

@@ -220,13 +220,12 @@ class Stream:
         response = subscription.compose(self._nonce(), self._told, now)
         if response is None:
             return None
-        if subscription.type_url == CLUSTER:
+        if subscription.type_url == CLUSTER and subscription.reader.node.envoy:
             changed = [resource.name for resource in response.changed]
             if (endpoints := self._subscriptions.get(ENDPOINTS)) is not None:
-                # An Envoy keeps a cluster that has changed warming until its endpoints come again.
+                # It keeps a cluster that has changed warming until its endpoints come again.
                 endpoints.send_again(changed)
-            if subscription.reader.node.envoy:
-                self._warming.sent(changed, now)
+            self._warming.sent(changed, now)
         return response.data
 
     def _nonce(self) -> str:

@@ -61,9 +61,11 @@ def test_who_may_call_is_said_and_taken_back(namespace: str) -> None:
     assert "it may call everything" in refusal(
         "deny", "frontend", "checkout", "--method", "/a.B/C", code=ExitCode.CONFLICT
     )
-    assert "no rule" in refusal("deny", "other", "checkout", code=ExitCode.NOT_FOUND)
+    assert "may call all the same: */* may" in refusal("deny", "other", "checkout", code=ExitCode.CONFLICT)
+    assert "no rule" in refusal("deny", "other", "checkout", "--method", "/a.B/C", code=ExitCode.NOT_FOUND)
     for source in ("frontend", "shop/*", "*/*"):
         out, err = run("deny", source, "checkout")
+        assert ("may call it all the same, or some of it: */* may" in err) == (source != "*/*")
     assert err.startswith("nobody may call")
     assert data("policy", "get", "checkout")["accessPolicy"] == {}
     assert "MAY CALL   nobody" in sira("policy", "get", "checkout")

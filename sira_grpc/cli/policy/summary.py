@@ -52,7 +52,12 @@ def describe_access(policy: AccessPolicy) -> str:
 
 def sources(rule: AllowRule) -> list[str]:
     """The callers of a rule as people type them: `shop/frontend`, `shop/*`, `*/*`."""
-    return [name.replace("/-", "/*").removeprefix("namespaces/").replace("/services/", "/") for name in rule.sources]
+    return [caller(name) for name in rule.sources]
+
+
+def caller(source: str) -> str:
+    """A source of a rule as people type it."""
+    return source.replace("/-", "/*").removeprefix("namespaces/").replace("/services/", "/")
 
 
 def methods(rule: AllowRule) -> str:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sira.registry.v1.access_policy_pb2 import AccessPolicy
 
-from sira_grpc.cli.access_rules import MAX_IN_RULE, AllowedWholly, allow, deny
+from sira_grpc.cli.access_rules import MAX_IN_RULE, AllowedWholly, allow, deny, wider
 
 A, B, SHOP = "namespaces/x/services/a", "namespaces/x/services/b", "namespaces/shop/services/-"
 GET, PUT, ALL = "/k.V/Get", "/k.V/Put", "/k.V/*"
@@ -61,6 +61,20 @@ def test_single_methods_cannot_be_taken_from_everything() -> None:
     with pytest.raises(AllowedWholly):
         deny(policy, A, [GET])
     assert not deny(policy, B, [GET])
+
+
+def test_other_rules_that_cover_a_source_are_found() -> None:
+    policy = AccessPolicy()
+    everybody, home, cart = "namespaces/-/services/-", "namespaces/x/services/-", "namespaces/shop/services/cart"
+    allow(policy, everybody, [ALL])
+    allow(policy, home, ["/l.W/Get"])
+    allow(policy, A, [GET])
+    allow(policy, cart, [])
+    assert wider(policy, A, []) == [everybody, home]
+    assert wider(policy, A, [GET]) == [everybody]
+    assert wider(policy, A, ["/l.W/*"]) == [home]
+    assert wider(policy, A, ["/m.X/Y"]) == []
+    assert wider(policy, SHOP, []) == [everybody, cart]
 
 
 def test_rules_keep_to_their_limits() -> None:

@@ -72,8 +72,10 @@ async def test_responses_come_in_the_order_of_make_before_break(
 
 
 @FORMS
-async def test_endpoints_come_again_after_their_cluster(opened: Streams, source: MemorySource, *, delta: bool) -> None:
-    client = Client(opened.open(delta=delta))
+async def test_endpoints_of_an_envoy_come_again_after_their_cluster(
+    opened: Streams, source: MemorySource, *, delta: bool
+) -> None:
+    client = Client(opened.open(delta=delta), agent="envoy")
     ask(client, ENDPOINTS, "b", "a")
     assert settle(client, "a", "b") == [ENDPOINTS]
     ask(client, CLUSTER, "a", "b")
@@ -82,6 +84,17 @@ async def test_endpoints_come_again_after_their_cluster(opened: Streams, source:
     await opened.step()
     _, endpoints = client.take_all()
     assert bodies(endpoints) == ["a1"]
+
+
+@FORMS
+async def test_endpoints_of_others_do_not_come_again(opened: Streams, source: MemorySource, *, delta: bool) -> None:
+    client = Client(opened.open(delta=delta))
+    for type_url in (ENDPOINTS, CLUSTER):
+        ask(client, type_url, "a")
+        assert settle(client, "a") == [type_url]
+    source.put(CLUSTER, "a")
+    await opened.step()
+    assert types(client.take_all()) == [CLUSTER]
 
 
 @FORMS
@@ -255,5 +268,5 @@ async def test_responses_wait_for_what_is_due_and_end_with_the_stream(opened: St
     stream.close()
     stream.close()
     stream.receive(DiscoveryRequest(type_url=LISTENER))
-    assert [DiscoveryResponse.FromString(each).type_url async for each in responses] == [CLUSTER, ENDPOINTS]
+    assert [DiscoveryResponse.FromString(each).type_url async for each in responses] == [CLUSTER]
     assert not opened.streams

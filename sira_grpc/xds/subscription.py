@@ -158,10 +158,14 @@ class Subscription(ABC):
         return bool(self.answer or self.dirty or self.fresh or self.again or self._resized or self.released)
 
     async def build(self) -> None:
-        """Has what the first response needs built, and lets others run meanwhile: it may be thousands of resources."""
-        if self.at or not self.due:
+        """Has what the next response needs built, and lets others run meanwhile: it may be thousands of resources."""
+        if not self.due:
             return
-        wanted = self.names | self._covering() if self.wildcard else self.names
+        wanted = self.fresh | self.again | self.dirty
+        if not self.at:
+            wanted = self.names | self._covering() if self.wildcard else self.names
+        if len(wanted) <= SLICE:
+            return
         for number, name in enumerate(wanted, 1):
             self.get(name)
             if number % SLICE == 0:

@@ -101,11 +101,15 @@ class Kernel:
             await self._open_identity(stack, store, cluster, telemetry)
         forwarding = self._make_forwarding(stack, cluster) if store.shared else None
         registry = await self._open_registry(stack, store, cluster, forwarding, telemetry)
-        xds = self._open_xds(stack, registry, telemetry)
+        xds = self._open_xds(stack, cluster, registry, telemetry)
         bus = await self._open_bus(stack, store, cluster, registry, forwarding, telemetry)
         locking = await self._open_locking(stack, store, cluster, registry)
         lock_gauges.expose(locking, telemetry)
-        cluster.counts(bus_namespaces=lambda: len(bus.owned_namespaces), leases=registry.leases.count_here)
+        cluster.serves(
+            bus_namespaces=lambda: len(bus.owned_namespaces),
+            leases=registry.leases.count_here,
+            client_kinds=xds.streams.kinds,
+        )
         served = Served(cluster, locking, registry, xds, bus, self.identity, forwarding)
         await self._serve(stack, store, served, telemetry)
 
@@ -174,7 +178,9 @@ class Kernel:
         expose(registry, store, telemetry, self._clock)
         return registry
 
-    def _open_xds(self, stack: AsyncExitStack, registry: Registry, telemetry: Telemetry) -> ControlPlane:
+    def _open_xds(
+        self, stack: AsyncExitStack, cluster: Cluster, registry: Registry, telemetry: Telemetry
+    ) -> ControlPlane:
         identity = self.identity
         xds = self.xds = ControlPlane(
             registry.view,
@@ -184,6 +190,7 @@ class Kernel:
             new_id=lambda: self._random_bytes(8).hex(),
             trust_domain=identity.trust.trust_domain if identity is not None else "",
             roots=identity.trust.bundle_pem if identity is not None else bytes,
+            kinds_elsewhere=cluster.live.client_kinds,
         )
         stack.push_async_callback(xds.close)
         xds.start()

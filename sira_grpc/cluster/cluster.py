@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from sira.cluster.internal.v1.member_record_pb2 import MemberRecord, SecretRecord
+from sira.xds.v1.client_pb2 import ClientKind
 
 from sira_grpc.background import Background
 from sira_grpc.clock import Clock
@@ -131,9 +132,16 @@ class Cluster:
         self._background.own(self.duties.keep(), "duties")
         self._background.own(self.duties.run(forgetting.DUTY, self._forgetting.run), forgetting.DUTY)
 
-    def counts(self, *, bus_namespaces: Callable[[], int], leases: Callable[[], int]) -> None:
-        """Says how to count what the member serves, for its record."""
+    def serves(
+        self,
+        *,
+        bus_namespaces: Callable[[], int],
+        leases: Callable[[], int],
+        client_kinds: Callable[[], Iterable[ClientKind.ValueType]],
+    ) -> None:
+        """Says how to learn what the member serves, for its record."""
         self.membership.bus_namespaces, self.membership.leases = bus_namespaces, leases
+        self.membership.client_kinds = client_kinds
 
     async def announce(self, addresses: Sequence[str]) -> None:
         """Says where the member is reached: from here on it takes work, and duties.

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sira.cluster.v1.member_pb2 import MemberState
+from sira.xds.v1.client_pb2 import ClientKind
 
 from sira_grpc.clock import Clock
 from sira_grpc.cluster.placing import LivePlacement
@@ -109,6 +110,10 @@ class LiveMembers:
         """Returns the addresses of a member; none if it is not known, or has not announced them."""
         entry = self._view.members.get(member)
         return tuple(entry.record.addresses) if entry is not None else ()
+
+    def client_kinds(self) -> set[ClientKind.ValueType]:
+        """Returns the kinds of clients of all members that are not dead, as of their last heartbeats."""
+        return {kind for e in self._view.members.values() if self.state(e) != DEAD for kind in e.record.client_kinds}
 
     def dead_since(self, before: float) -> list[MemberEntry]:
         """Returns the members that were found dead before a time on the monotonic clock."""

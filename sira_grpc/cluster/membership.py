@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from sira.cluster.internal.v1.member_record_pb2 import MemberRecord
+from sira.xds.v1.client_pb2 import ClientKind
 
 from sira_grpc.clock import Clock
 from sira_grpc.cluster import names
@@ -32,7 +33,7 @@ class Membership:
 
     Attributes:
         beaten: called on the event loop when a heartbeat is back in the view.
-        bus_namespaces, leases: count what the member serves, for its record.
+        bus_namespaces, leases, client_kinds: say what the member serves, for its record.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Membership:
         self.beaten: list[Callable[[], None]] = []
         self.bus_namespaces: Callable[[], int] = int
         self.leases: Callable[[], int] = int
+        self.client_kinds: Callable[[], Iterable[ClientKind.ValueType]] = tuple
 
     @property
     def record(self) -> MemberRecord:
@@ -124,6 +126,7 @@ class Membership:
         record.view_revision = self._view.revision
         record.bus_namespaces = self.bus_namespaces()
         record.leases = self.leases()
+        record.client_kinds[:] = sorted(self.client_kinds())
         began = self._clock.monotonic()
         await self._commits.write([Put(self._key, record.SerializeToString())])
         record.view_lag_ns = round((self._clock.monotonic() - began) * NANOS)

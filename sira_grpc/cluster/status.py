@@ -19,7 +19,7 @@ from sira_grpc.cluster.view import ClusterView, MemberEntry
 from sira_grpc.store.api import Store
 from sira_grpc.times import NANOS, duration, timestamp
 
-_WITH_EVERY_HEARTBEAT = ("heartbeat_time", "view_revision", "view_lag", "bus_namespaces", "leases")
+_WITH_EVERY_HEARTBEAT = ("heartbeat_time", "view_revision", "view_lag", "bus_namespaces", "leases", "client_kinds")
 
 
 class ClusterStatus:
@@ -114,11 +114,13 @@ class ClusterStatus:
             bus_namespaces=record.bus_namespaces,
             leases=record.leases,
             duties=duties,
+            client_kinds=record.client_kinds,
         )
         if entry.member == self._member and not self._store.shared:  # it writes no heartbeats, as nobody reads them
             member.heartbeat_time.CopyFrom(timestamp(self._clock.time_ns()))
             member.view_revision = self._view.revision
             member.bus_namespaces, member.leases = self._membership.bus_namespaces(), self._membership.leases()
+            member.client_kinds[:] = sorted(self._membership.client_kinds())
         return member
 
 

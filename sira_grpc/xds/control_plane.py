@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from sira.registry.v1.service_pb2 import Service
 
@@ -30,6 +30,7 @@ class ControlPlane:
         clock: the time.
         new_id: makes ids of streams.
         trust_domain, roots: see World.
+        kinds_elsewhere: returns the kinds of clients that are connected to other members.
     """
 
     def __init__(
@@ -42,8 +43,10 @@ class ControlPlane:
         new_id: Callable[[], str],
         trust_domain: str = "",
         roots: Callable[[], bytes] = bytes,
+        kinds_elsewhere: Callable[[], Iterable[capabilities.Kind]] = tuple,
     ) -> None:
         self.config = config
+        self._kinds_elsewhere = kinds_elsewhere
         self.world = World(view, clock, trust_domain, roots, config.load_report_interval)
         self.catalog = Catalog(self.world, BUILDERS)
         self.streams = Streams(
@@ -77,7 +80,7 @@ class ControlPlane:
         """
         policy_limits.check(service)
         tls.check(service, self.world.trust_domain)
-        capabilities.check(service, self.streams.kinds())
+        capabilities.check(service, self.streams.kinds().union(self._kinds_elsewhere()))
 
     def trust_changed(self, revision: int) -> None:
         """Has the roots sent again."""

@@ -28,8 +28,8 @@ def data(*arguments: str) -> Any:
     return json.loads(sira(*arguments, "-o", "json"))
 
 
-def refusal(*arguments: str, code: ExitCode) -> str:
+def refusal(*arguments: str, code: ExitCode, given: str = "") -> str:
     """Runs a command that fails, and returns its one line on stderr."""
-    out, err = run(*arguments, code=code)
+    out, err = run(*arguments, code=code, given=given)
     assert (out, err.count("\n")) == ("", 1)
     return err

@@ -10,11 +10,15 @@ from typing import Any
 
 import pytest
 
-from tests.integration.sira_commands import data, run, sira
+from sira_grpc.cli.exits import ExitCode
+from tests.integration.sira_commands import data, refusal, run, sira
 from tests.integration.sira_process import SiraProcess
 from tests.integration.xds_calls import XdsCaller, echo
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a cluster on this machine needs Linux")
+
+KINDS = ["CLIENT_KIND_C_CORE"]
+MIRROR = "mirror: {destination: {version: v2}, percent: 10}"
 
 
 @pytest.fixture
@@ -46,3 +50,7 @@ def test_a_client_of_another_member_is_found(cluster: dict[str, Any], tmp_path: 
         out, err = run("why", "frontend", "checkout")
         assert (client["node"] in out, err) == (True, "")
         assert client["member"] != data("status")["member"]
+        while [each.get("clientKinds") for each in data("cluster", "status")["members"]].count(KINDS) < 1:
+            pass  # a heartbeat says it
+        told = refusal("policy", "apply", "checkout", "-f", "-", given=MIRROR, code=ExitCode.CONFLICT)
+        assert "service.traffic_policy.mirror: clients of the kind C_CORE are connected" in told

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from sira.cluster.v1.member_pb2 import Cluster, MemberState
+from sira.xds.v1.client_pb2 import ClientKind
 
 from sira_grpc.cluster.replicas import Replicas
 from sira_grpc.errors import StoreUnavailable
@@ -19,6 +20,7 @@ LIVE, STOPPING, DEAD = (
     MemberState.MEMBER_STATE_STOPPING,
     MemberState.MEMBER_STATE_DEAD,
 )
+GO, C_CORE = ClientKind.CLIENT_KIND_GO, ClientKind.CLIENT_KIND_C_CORE
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def states(cluster: Cluster) -> dict[str, MemberState.ValueType]:
 
 async def test_everything_of_members_is_told(world: World) -> None:
     a, b = await world.start("a"), await world.start("b")
-    a.cluster.counts(bus_namespaces=lambda: 3, leases=lambda: 5)
+    a.cluster.serves(bus_namespaces=lambda: 3, leases=lambda: 5, client_kinds=lambda: {GO, C_CORE})
     await world.beats(b, a)
     for node in (a, b):
         await node.cluster.duties.tend()
@@ -67,7 +69,7 @@ async def test_everything_of_members_is_told(world: World) -> None:
     assert cluster.revision == world.store.revision
     member = cluster.members[0]
     assert (member.host, member.version, list(member.addresses)) == ("host-a", "1", ["a.example:7400"])
-    assert (member.bus_namespaces, member.leases) == (3, 5)
+    assert (member.bus_namespaces, member.leases, list(member.client_kinds)) == (3, 5, [C_CORE, GO])
     assert member.heartbeat_time.ToNanoseconds() == world.clock.time_ns()
     assert member.start_time.ToNanoseconds() < world.clock.time_ns()
     assert 0 < member.view_revision < cluster.revision
@@ -82,10 +84,10 @@ async def test_everything_of_members_is_told(world: World) -> None:
 async def test_a_member_on_a_store_of_its_own_is_always_fresh(world: World) -> None:
     a = await world.start("a", shared=False)
     world.clock.advance(3600)
-    a.cluster.counts(bus_namespaces=lambda: 3, leases=lambda: 5)
+    a.cluster.serves(bus_namespaces=lambda: 3, leases=lambda: 5, client_kinds=lambda: {GO, C_CORE})
     (member,) = (await a.cluster.status.read()).members
     assert member.heartbeat_time.ToNanoseconds() == world.clock.time_ns()
-    assert (member.bus_namespaces, member.leases) == (3, 5)
+    assert (member.bus_namespaces, member.leases, list(member.client_kinds)) == (3, 5, [C_CORE, GO])
 
 
 async def test_those_who_watch_are_told_of_news_and_of_nothing_else(world: World) -> None:

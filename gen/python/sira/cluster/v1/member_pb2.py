@@ -24,23 +24,24 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from sira.xds.v1 import client_pb2 as sira_dot_xds_dot_v1_dot_client__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1csira/cluster/v1/member.proto\x12\x0fsira.cluster.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcc\x03\n\x06Member\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n\x04host\x18\x02 \x01(\tR\x04host\x12\x1c\n\taddresses\x18\x03 \x03(\tR\taddresses\x12\x18\n\x07version\x18\x04 \x01(\tR\x07version\x12\x32\n\x05state\x18\x05 \x01(\x0e\x32\x1c.sira.cluster.v1.MemberStateR\x05state\x12\x39\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12\x41\n\x0eheartbeat_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rheartbeatTime\x12#\n\rview_revision\x18\x08 \x01(\x03R\x0cviewRevision\x12\x34\n\x08view_lag\x18\t \x01(\x0b\x32\x19.google.protobuf.DurationR\x07viewLag\x12%\n\x0e\x62us_namespaces\x18\n \x01(\rR\rbusNamespaces\x12\x16\n\x06leases\x18\x0b \x01(\rR\x06leases\x12\x16\n\x06\x64uties\x18\x0c \x03(\tR\x06\x64uties\"\x80\x01\n\x0cStoreReplica\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n\x06leader\x18\x02 \x01(\x08R\x06leader\x12\x18\n\x07\x63urrent\x18\x03 \x01(\x08R\x07\x63urrent\x12\x18\n\x07offline\x18\x04 \x01(\x08R\x07offline\x12\x10\n\x03lag\x18\x05 \x01(\x04R\x03lag\"\xe8\x01\n\nStoreState\x12\x16\n\x06\x65ngine\x18\x01 \x01(\tR\x06\x65ngine\x12\x1a\n\x08writable\x18\x02 \x01(\x08R\x08writable\x12\x1a\n\x08revision\x18\x03 \x01(\x03R\x08revision\x12\x16\n\x06leader\x18\x04 \x01(\tR\x06leader\x12\x39\n\x08replicas\x18\x05 \x03(\x0b\x32\x1d.sira.cluster.v1.StoreReplicaR\x08replicas\x12\x37\n\tlost_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08lostTime\"\xac\x01\n\x07\x43luster\x12\x31\n\x07members\x18\x01 \x03(\x0b\x32\x17.sira.cluster.v1.MemberR\x07members\x12\x31\n\x05store\x18\x02 \x01(\x0b\x32\x1b.sira.cluster.v1.StoreStateR\x05store\x12\x1f\n\x0b\x61nswered_by\x18\x03 \x01(\tR\nansweredBy\x12\x1a\n\x08revision\x18\x04 \x01(\x03R\x08revision*t\n\x0bMemberState\x12\x1c\n\x18MEMBER_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11MEMBER_STATE_LIVE\x10\x01\x12\x19\n\x15MEMBER_STATE_STOPPING\x10\x02\x12\x15\n\x11MEMBER_STATE_DEAD\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1csira/cluster/v1/member.proto\x12\x0fsira.cluster.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18sira/xds/v1/client.proto\"\x88\x04\n\x06Member\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n\x04host\x18\x02 \x01(\tR\x04host\x12\x1c\n\taddresses\x18\x03 \x03(\tR\taddresses\x12\x18\n\x07version\x18\x04 \x01(\tR\x07version\x12\x32\n\x05state\x18\x05 \x01(\x0e\x32\x1c.sira.cluster.v1.MemberStateR\x05state\x12\x39\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12\x41\n\x0eheartbeat_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rheartbeatTime\x12#\n\rview_revision\x18\x08 \x01(\x03R\x0cviewRevision\x12\x34\n\x08view_lag\x18\t \x01(\x0b\x32\x19.google.protobuf.DurationR\x07viewLag\x12%\n\x0e\x62us_namespaces\x18\n \x01(\rR\rbusNamespaces\x12\x16\n\x06leases\x18\x0b \x01(\rR\x06leases\x12\x16\n\x06\x64uties\x18\x0c \x03(\tR\x06\x64uties\x12:\n\x0c\x63lient_kinds\x18\r \x03(\x0e\x32\x17.sira.xds.v1.ClientKindR\x0b\x63lientKinds\"\x80\x01\n\x0cStoreReplica\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n\x06leader\x18\x02 \x01(\x08R\x06leader\x12\x18\n\x07\x63urrent\x18\x03 \x01(\x08R\x07\x63urrent\x12\x18\n\x07offline\x18\x04 \x01(\x08R\x07offline\x12\x10\n\x03lag\x18\x05 \x01(\x04R\x03lag\"\xe8\x01\n\nStoreState\x12\x16\n\x06\x65ngine\x18\x01 \x01(\tR\x06\x65ngine\x12\x1a\n\x08writable\x18\x02 \x01(\x08R\x08writable\x12\x1a\n\x08revision\x18\x03 \x01(\x03R\x08revision\x12\x16\n\x06leader\x18\x04 \x01(\tR\x06leader\x12\x39\n\x08replicas\x18\x05 \x03(\x0b\x32\x1d.sira.cluster.v1.StoreReplicaR\x08replicas\x12\x37\n\tlost_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08lostTime\"\xac\x01\n\x07\x43luster\x12\x31\n\x07members\x18\x01 \x03(\x0b\x32\x17.sira.cluster.v1.MemberR\x07members\x12\x31\n\x05store\x18\x02 \x01(\x0b\x32\x1b.sira.cluster.v1.StoreStateR\x05store\x12\x1f\n\x0b\x61nswered_by\x18\x03 \x01(\tR\nansweredBy\x12\x1a\n\x08revision\x18\x04 \x01(\x03R\x08revision*t\n\x0bMemberState\x12\x1c\n\x18MEMBER_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11MEMBER_STATE_LIVE\x10\x01\x12\x19\n\x15MEMBER_STATE_STOPPING\x10\x02\x12\x15\n\x11MEMBER_STATE_DEAD\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sira.cluster.v1.member_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MEMBERSTATE']._serialized_start=1118
-  _globals['_MEMBERSTATE']._serialized_end=1234
-  _globals['_MEMBER']._serialized_start=115
-  _globals['_MEMBER']._serialized_end=575
-  _globals['_STOREREPLICA']._serialized_start=578
-  _globals['_STOREREPLICA']._serialized_end=706
-  _globals['_STORESTATE']._serialized_start=709
-  _globals['_STORESTATE']._serialized_end=941
-  _globals['_CLUSTER']._serialized_start=944
-  _globals['_CLUSTER']._serialized_end=1116
+  _globals['_MEMBERSTATE']._serialized_start=1204
+  _globals['_MEMBERSTATE']._serialized_end=1320
+  _globals['_MEMBER']._serialized_start=141
+  _globals['_MEMBER']._serialized_end=661
+  _globals['_STOREREPLICA']._serialized_start=664
+  _globals['_STOREREPLICA']._serialized_end=792
+  _globals['_STORESTATE']._serialized_start=795
+  _globals['_STORESTATE']._serialized_end=1027
+  _globals['_CLUSTER']._serialized_start=1030
+  _globals['_CLUSTER']._serialized_end=1202
 # @@protoc_insertion_point(module_scope)

@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from sira.xds.v1 import client_pb2 as _client_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -67,6 +68,7 @@ class Member(_message.Message):
     BUS_NAMESPACES_FIELD_NUMBER: _builtins.int
     LEASES_FIELD_NUMBER: _builtins.int
     DUTIES_FIELD_NUMBER: _builtins.int
+    CLIENT_KINDS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`members/{member}`. New at every start."""
     host: _builtins.str
@@ -101,6 +103,10 @@ class Member(_message.Message):
     def duties(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Duties that it has, such as `identity-rotation`: work that one member does for all."""
 
+    @_builtins.property
+    def client_kinds(self) -> _containers.RepeatedScalarFieldContainer[_client_pb2.ClientKind.ValueType]:
+        """Kinds of clients that take configuration from it over xDS."""
+
     def __init__(
         self,
         *,
@@ -116,10 +122,11 @@ class Member(_message.Message):
         bus_namespaces: _builtins.int = ...,
         leases: _builtins.int = ...,
         duties: _abc.Iterable[_builtins.str] | None = ...,
+        client_kinds: _abc.Iterable[_client_pb2.ClientKind.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat_time", b"heartbeat_time", "start_time", b"start_time", "view_lag", b"view_lag"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "bus_namespaces", b"bus_namespaces", "duties", b"duties", "heartbeat_time", b"heartbeat_time", "host", b"host", "leases", b"leases", "name", b"name", "start_time", b"start_time", "state", b"state", "version", b"version", "view_lag", b"view_lag", "view_revision", b"view_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "bus_namespaces", b"bus_namespaces", "client_kinds", b"client_kinds", "duties", b"duties", "heartbeat_time", b"heartbeat_time", "host", b"host", "leases", b"leases", "name", b"name", "start_time", b"start_time", "state", b"state", "version", b"version", "view_lag", b"view_lag", "view_revision", b"view_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,19 +23,20 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from sira.xds.v1 import client_pb2 as sira_dot_xds_dot_v1_dot_client__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,sira/cluster/internal/v1/member_record.proto\x12\x18sira.cluster.internal.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8c\x03\n\x0cMemberRecord\x12\x12\n\x04host\x18\x01 \x01(\tR\x04host\x12\x1c\n\taddresses\x18\x02 \x03(\tR\taddresses\x12\x18\n\x07version\x18\x03 \x01(\tR\x07version\x12\x39\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12\x12\n\x04\x62\x65\x61t\x18\x05 \x01(\x03R\x04\x62\x65\x61t\x12\x41\n\x0eheartbeat_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rheartbeatTime\x12\x1a\n\x08stopping\x18\x07 \x01(\x08R\x08stopping\x12#\n\rview_revision\x18\x08 \x01(\x03R\x0cviewRevision\x12\x1e\n\x0bview_lag_ns\x18\t \x01(\x03R\tviewLagNs\x12%\n\x0e\x62us_namespaces\x18\n \x01(\rR\rbusNamespaces\x12\x16\n\x06leases\x18\x0b \x01(\rR\x06leases\"8\n\nDutyRecord\x12\x16\n\x06member\x18\x01 \x01(\tR\x06member\x12\x12\n\x04term\x18\x02 \x01(\x03R\x04term\" \n\x0cSecretRecord\x12\x10\n\x03key\x18\x01 \x01(\x0cR\x03keyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,sira/cluster/internal/v1/member_record.proto\x12\x18sira.cluster.internal.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18sira/xds/v1/client.proto\"\xc8\x03\n\x0cMemberRecord\x12\x12\n\x04host\x18\x01 \x01(\tR\x04host\x12\x1c\n\taddresses\x18\x02 \x03(\tR\taddresses\x12\x18\n\x07version\x18\x03 \x01(\tR\x07version\x12\x39\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12\x12\n\x04\x62\x65\x61t\x18\x05 \x01(\x03R\x04\x62\x65\x61t\x12\x41\n\x0eheartbeat_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rheartbeatTime\x12\x1a\n\x08stopping\x18\x07 \x01(\x08R\x08stopping\x12#\n\rview_revision\x18\x08 \x01(\x03R\x0cviewRevision\x12\x1e\n\x0bview_lag_ns\x18\t \x01(\x03R\tviewLagNs\x12%\n\x0e\x62us_namespaces\x18\n \x01(\rR\rbusNamespaces\x12\x16\n\x06leases\x18\x0b \x01(\rR\x06leases\x12:\n\x0c\x63lient_kinds\x18\x0c \x03(\x0e\x32\x17.sira.xds.v1.ClientKindR\x0b\x63lientKinds\"8\n\nDutyRecord\x12\x16\n\x06member\x18\x01 \x01(\tR\x06member\x12\x12\n\x04term\x18\x02 \x01(\x03R\x04term\" \n\x0cSecretRecord\x12\x10\n\x03key\x18\x01 \x01(\x0cR\x03keyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sira.cluster.internal.v1.member_record_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MEMBERRECORD']._serialized_start=108
-  _globals['_MEMBERRECORD']._serialized_end=504
-  _globals['_DUTYRECORD']._serialized_start=506
-  _globals['_DUTYRECORD']._serialized_end=562
-  _globals['_SECRETRECORD']._serialized_start=564
-  _globals['_SECRETRECORD']._serialized_end=596
+  _globals['_MEMBERRECORD']._serialized_start=134
+  _globals['_MEMBERRECORD']._serialized_end=590
+  _globals['_DUTYRECORD']._serialized_start=592
+  _globals['_DUTYRECORD']._serialized_end=648
+  _globals['_SECRETRECORD']._serialized_start=650
+  _globals['_SECRETRECORD']._serialized_end=682
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from sira.xds.v1 import client_pb2 as _client_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -36,6 +37,7 @@ class MemberRecord(_message.Message):
     VIEW_LAG_NS_FIELD_NUMBER: _builtins.int
     BUS_NAMESPACES_FIELD_NUMBER: _builtins.int
     LEASES_FIELD_NUMBER: _builtins.int
+    CLIENT_KINDS_FIELD_NUMBER: _builtins.int
     host: _builtins.str
     """The machine that it runs on."""
     version: _builtins.str
@@ -64,6 +66,10 @@ class MemberRecord(_message.Message):
     def heartbeat_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made, by its own clock."""
 
+    @_builtins.property
+    def client_kinds(self) -> _containers.RepeatedScalarFieldContainer[_client_pb2.ClientKind.ValueType]:
+        """Kinds of clients that take configuration from it over xDS."""
+
     def __init__(
         self,
         *,
@@ -78,10 +84,11 @@ class MemberRecord(_message.Message):
         view_lag_ns: _builtins.int = ...,
         bus_namespaces: _builtins.int = ...,
         leases: _builtins.int = ...,
+        client_kinds: _abc.Iterable[_client_pb2.ClientKind.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat_time", b"heartbeat_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "beat", b"beat", "bus_namespaces", b"bus_namespaces", "heartbeat_time", b"heartbeat_time", "host", b"host", "leases", b"leases", "start_time", b"start_time", "stopping", b"stopping", "version", b"version", "view_lag_ns", b"view_lag_ns", "view_revision", b"view_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "beat", b"beat", "bus_namespaces", b"bus_namespaces", "client_kinds", b"client_kinds", "heartbeat_time", b"heartbeat_time", "host", b"host", "leases", b"leases", "start_time", b"start_time", "stopping", b"stopping", "version", b"version", "view_lag_ns", b"view_lag_ns", "view_revision", b"view_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

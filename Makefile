@@ -30,8 +30,10 @@ test: .venv/test.stamp .venv-envoy/envoy.stamp ## Run every test of the kernel, 
 	SIRA_TEST_ENGINE=nats SIRA_KILLS=5 SIRA_ORDERED_RECORDS=5000 SIRA_EXAMPLES=5 $(BIN)/python -m pytest \
 		--numprocesses $(WORKERS) tests/integration/test_bus_*.py tests/integration/test_registry_*.py
 
-test-sdks: .venv/run.stamp ## Build each SDK, and test it in clean environments with its oldest and newest dependencies.
+test-sdks: .venv/test.stamp .venv-envoy/envoy.stamp ## Test each SDK with its oldest and newest dependencies, and xDS with real clients, language by language.
 	$(BIN)/python -m tools.check_sdks
+	@# Scenarios whose machine had something else to do are run once more; it says so.
+	$(BIN)/python -m tests.mesh --away 10 --again 1
 
 soak: .venv/test.stamp ## Break a cluster for SECONDS (600) under load, and judge what came of it. SEED repeats a run.
 	$(BIN)/python -m tests.faults --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))

@@ -64,6 +64,14 @@ async def _run(
     assert task is not None, "this is one"
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     await run(folder, rows, columns, outcomes.report, away=options.away, jobs=options.jobs)
+    for number in range(1, options.again + 1):
+        failed = [row for row in rows if outcomes.failed(row)]
+        if not failed:
+            return
+        print("once more, one by one:", *(row.name for row in failed), flush=True)
+        again = folder / f"again-{number}"
+        again.mkdir()
+        await run(again, failed, columns, outcomes.report, away=options.away, jobs=1)
 
 
 class Outcomes:
@@ -86,6 +94,10 @@ class Outcomes:
         for line in failures(trial):
             print(f"    {line}", flush=True)
 
+    def failed(self, row: Row) -> bool:
+        """Whether a cell of a row failed when it was last run."""
+        return any(state is State.FAILED for (name, _), (state, _) in self.cells.items() if name == row.name)
+
     def close(self, took: float) -> bool:
         """Prints the sum, and returns whether a cell failed."""
         states = [state for state, _ in self.cells.values()]
@@ -102,6 +114,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--column", action="append", choices=[c.name for c in COLUMNS], help="only this; repeatable")
     parser.add_argument("--away", type=float, default=AWAY_SECONDS, help="seconds that the kernel is away; default 60")
     parser.add_argument("--jobs", type=int, default=JOBS, help=f"rows that run at once, where they can; default {JOBS}")
+    parser.add_argument("--again", type=int, default=0, help="how often rows that fail are run once more; default 0")
     parser.add_argument("--folder", type=Path, default=None, help="for data and logs; default: a temporary one")
     parser.add_argument(
         "--write", action="store_true", help=f"after a whole run: write the table into {DOCUMENT.relative_to(ROOT)}"

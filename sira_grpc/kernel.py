@@ -13,7 +13,6 @@ from pathlib import Path
 from types import TracebackType
 
 from sira_grpc import __version__
-from sira_grpc.bundle_endpoint import BundleFetcher, BundleServer
 from sira_grpc.bus import gauges as bus_gauges
 from sira_grpc.bus.bus import Bus
 from sira_grpc.clock import Clock, SystemClock
@@ -245,6 +244,8 @@ class Kernel:
         return locking
 
     async def _open_identity(self, stack: AsyncExitStack, store: Store, cluster: Cluster, telemetry: Telemetry) -> None:
+        from sira_grpc.bundle_endpoint import BundleFetcher, BundleServer  # HTTP takes a while to import
+
         config = self.config.identity
         host = socket.gethostname()
         reached = (

@@ -9,7 +9,6 @@ from pathlib import Path
 from sira_grpc.clock import Clock
 from sira_grpc.config.store import StoreConfig
 from sira_grpc.store.api import Store
-from sira_grpc.store.nats import open_nats
 from sira_grpc.store.nats_options import NatsOptions
 from sira_grpc.store.sqlite import open_sqlite
 
@@ -29,6 +28,8 @@ async def open_store(
     """
     if not config.url:
         return await open_sqlite(Path(config.data_dir), clock=clock, history_limit=config.history_limit)
+    from sira_grpc.store.nats import open_nats  # the client of NATS takes a while to import
+
     return await open_nats(
         nats_options(config), clock=clock, random_bytes=random_bytes, history_limit=config.history_limit
     )

@@ -13,6 +13,7 @@ from sira_grpc.xds.delta import DeltaSubscription
 from sira_grpc.xds.explanation import Explained, explain
 from sira_grpc.xds.name_sets import EMPTY
 from sira_grpc.xds.node import Node
+from sira_grpc.xds.pacing import Pacing
 from sira_grpc.xds.requests import node_of, type_of
 from sira_grpc.xds.sotw import SotwSubscription
 from sira_grpc.xds.source import Change
@@ -85,6 +86,7 @@ class Stream:
         self._beat = False
         self._subscriptions: dict[str, Subscription] = {}
         self._warming = Warming()
+        self._pacing = Pacing()
         self._wake = asyncio.Event()
 
     def receive(self, request: Any) -> None:
@@ -128,14 +130,25 @@ class Stream:
         """Makes the next response, serialized; None if nothing is due. Its owner asks `responses` instead.
 
         What is referred to comes before what refers to it, and what is gone goes last. Routes wait until an Envoy can
-        use the clusters that it was sent.
+        use the clusters that it was sent, and changes until a client has had time for those before.
         """
+        now = self._clock.monotonic()
+        waits = self._pacing.waits(now)
         for type_url in ORDER:
             subscription = self._subscriptions.get(type_url)
-            if subscription is not None and subscription.due and not (type_url == ROUTES and self._warms()):
+            if subscription is None or not subscription.due or (type_url == ROUTES and self._warms()):
+                continue
+            asked = subscription.asked
+            if asked or not waits:
                 response = self._compose(subscription)
                 if response is not None:
+                    if not asked:
+                        self._pacing.told(subscription.reader.node)
                     return response
+        if waits:
+            self._keeping(self._pacing.until)
+        else:
+            self._pacing.rest(now)
         if self._keeps:
             clusters, routes = self._subscriptions[CLUSTER], self._subscriptions.get(ROUTES)
             settled = routes is None or not routes.all_names or routes.quiet
@@ -178,7 +191,7 @@ class Stream:
 
     def overdue(self, now: float) -> float:
         """Has it do what it has put off for long enough. Returns when to call again, if ever."""
-        until = min(self._keeps_until, self._warming.until)
+        until = min(self._keeps_until, self._warming.until, self._pacing.until)
         if until > now:
             return until
         self._wake.set()

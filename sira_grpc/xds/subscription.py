@@ -157,6 +157,11 @@ class Subscription(ABC):
         """Whether a response may be due."""
         return bool(self.answer or self.dirty or self.fresh or self.again or self._resized or self.released)
 
+    @property
+    def asked(self) -> bool:
+        """Whether the client waits for what it has asked for."""
+        return bool(self.answer or self.fresh)
+
     async def build(self) -> None:
         """Has what the next response needs built, and lets others run meanwhile: it may be thousands of resources."""
         if not self.due:

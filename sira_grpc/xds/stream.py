@@ -132,23 +132,9 @@ class Stream:
         What is referred to comes before what refers to it, and what is gone goes last. Routes wait until an Envoy can
         use the clusters that it was sent, and changes until a client has had time for those before.
         """
-        now = self._clock.monotonic()
-        waits = self._pacing.waits(now)
-        for type_url in ORDER:
-            subscription = self._subscriptions.get(type_url)
-            if subscription is None or not subscription.due or (type_url == ROUTES and self._warms()):
-                continue
-            asked = subscription.asked
-            if asked or not waits:
-                response = self._compose(subscription)
-                if response is not None:
-                    if not asked:
-                        self._pacing.told(subscription.reader.node)
-                    return response
-        if waits:
-            self._keeping(self._pacing.until)
-        else:
-            self._pacing.rest(now)
+        response = self._next_change()
+        if response is not None:
+            return response
         if self._keeps:
             clusters, routes = self._subscriptions[CLUSTER], self._subscriptions.get(ROUTES)
             settled = routes is None or not routes.all_names or routes.quiet
@@ -163,6 +149,25 @@ class Stream:
         if self._beat and self._subscriptions[ENDPOINTS].idle:
             self._beat = False
             return self._subscriptions[ENDPOINTS].heartbeat(self._nonce())
+        return None
+
+    def _next_change(self) -> bytes | None:
+        now = self._clock.monotonic()
+        waits = self._pacing.waits(now)
+        for type_url in ORDER:
+            subscription = self._subscriptions.get(type_url)
+            if subscription is None or not subscription.due or (type_url == ROUTES and self._warms()):
+                continue
+            asked = subscription.asked
+            response = self._compose(subscription) if asked or not waits else None
+            if response is not None:
+                if not asked:
+                    self._pacing.told(subscription.reader.node)
+                return response
+        if waits:
+            self._keeping(self._pacing.until)
+        else:
+            self._pacing.rest(now)
         return None
 
     def close(self) -> None:

@@ -146,10 +146,13 @@ class Streams:
         now = self._clock.monotonic()
         if self._pending is not None and now >= self._push_at:
             change, since, self._pending = self._pending, self._pending_since, None
-            self._batching.pushed(now)
             await self._push(change)
+            ended = self._clock.monotonic()
+            self._batching.pushed(now, ended)
+            if self._pending is not None:  # it came meanwhile
+                self._push_at = self._batching.admit(self._pending_since)
             for told in self.pushed:
-                told(self._clock.monotonic() - since)
+                told(ended - since)
         if self._ttl and now >= self._beat_at:
             self._beat_at = now + self._ttl / BEATS
             for stream in self.streams:
@@ -183,6 +186,7 @@ class Streams:
             if i and i % SLICE == 0:
                 await asyncio.sleep(0)
             stream.tell(change)
+        await asyncio.sleep(0)  # by when those that were told have made their responses
 
     def _look(self, at: float) -> None:
         """Has somebody look at a time whether a stream has kept what is gone for long enough."""

@@ -11,7 +11,6 @@ from sira.registry.v1.service_pb2 import Service
 from sira_grpc.xds.faults import percentage
 from sira_grpc.xds.names import Target, cluster
 from sira_grpc.xds.node import GO, NODE_JS, Node
-from sira_grpc.xds.references import targets
 from sira_grpc.xds.route_matches import every_call
 from sira_grpc.xds.world import World
 
@@ -49,11 +48,16 @@ def warm_route(world: World, service: Service, node: Node) -> XdsRoute | None:
     references = world.references
     waits = node.kind in IN_STEPS and world.transitions.policy(service.name) is not None
     ready = references.made(service.name) if waits else references.lingering(service.name)
-    idle = ready.difference(targets(service.name, service.traffic_policy))
+    splits = [split for route in service.traffic_policy.routes for split in route.splits]
+    # A share of nothing is left out of the routes, and with it the cluster.
+    every, led = (
+        {Target.of(split.destination, service.name) for split in splits if split.weight >= least} for least in (0, 1)
+    )
+    idle = (ready | every) - led
     clusters = sorted(cluster(t) for t in idle if t.service in world.view.services and t != Target(service.name))
     if not clusters:
         return None
-    shares = WeightedCluster(clusters=[WeightedCluster.ClusterWeight(name=name, weight=_ONE) for name in clusters])
+    kept = WeightedCluster(clusters=[WeightedCluster.ClusterWeight(name=name, weight=_ONE) for name in clusters])
     never = every_call()
     never.runtime_fraction.CopyFrom(RuntimeFractionalPercent(default_value=percentage(0)))
-    return XdsRoute(name=_NAME, match=never, route=RouteAction(weighted_clusters=shares))
+    return XdsRoute(name=_NAME, match=never, route=RouteAction(weighted_clusters=kept))

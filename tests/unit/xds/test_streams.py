@@ -76,6 +76,24 @@ async def test_changes_that_come_thick_and_fast_end_with_the_last(running: Strea
     await responses.aclose()
 
 
+async def test_a_change_that_comes_during_a_push_waits_for_its_turn(source: MemorySource) -> None:
+    clock = FakeClock()
+    opened = Streams(source, clock, batch_limit=0.16, max_names=1, resource_ttl=0.0, new_id=lambda: "s")
+    client = Client(opened.open(delta=True))
+    client.subscribe(CLUSTER, "a")
+    client.acked()
+    source.change({(CLUSTER, "a"): b"a2"})
+    asyncio.get_running_loop().call_soon(source.change, {(CLUSTER, "a"): b"a3"})
+    await opened.step()
+    assert bodies(client.acked()) == ["a3"], "it is told of the change before, and given what there is"
+    await opened.step()
+    assert client.take() is None
+    clock.advance(0.01)
+    source.change({(CLUSTER, "a"): b"a4"})
+    await opened.step()
+    assert bodies(client.acked()) == ["a4"]
+
+
 async def test_a_stream_is_not_told_of_what_was_there_when_it_was_opened(source: MemorySource) -> None:
     opened = streams(source, FakeClock())
     client = Client(opened.open(delta=False))

@@ -83,6 +83,17 @@ def test_go_keeps_what_it_was_led_to_lately() -> None:
     assert callers.routes() == (["web.default|version=v1", "web.default"], [])
 
 
+def test_what_has_a_share_of_nothing_is_kept_warm() -> None:
+    callers = Callers()
+    callers.write(V1, V2)
+    callers.wait(WARM)
+    policy = to(V1, V2)
+    policy.routes[0].splits[1].weight = 0
+    callers.mesh.service(WEB, routes=policy.routes)
+    for node in (GOPHER, Node("n", kind=NODE_JS)):
+        assert callers.routes(node) == (["web.default|version=v1", "web.default"], ["web.default|version=v2"])
+
+
 def test_what_is_gone_is_not_kept_warm() -> None:
     callers = Callers()
     callers.write(Target(API))

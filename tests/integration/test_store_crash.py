@@ -14,7 +14,7 @@ from sira_grpc.clock import SystemClock
 from sira_grpc.store import Store, open_sqlite
 from tests.integration.store_writer_child import SLOTS, WORKERS
 
-ROUNDS = 120
+ROUNDS = 100
 CHILD = Path(__file__).with_name("store_writer_child.py")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -77,12 +78,13 @@ def wider(policy: AccessPolicy, source: str, methods: Sequence[str]) -> list[str
 
 def _overlap(one: str, other: str) -> bool:
     """Whether there is a service that both names stand for."""
-    return all("-" in parts or len(set(parts)) == 1 for parts in zip(one.split("/"), other.split("/"), strict=True))
+    pairs = zip_longest(one.split("/"), other.split("/"))
+    return all("-" in parts or len(set(parts)) == 1 for parts in pairs)
 
 
 def _meet(one: str, other: str) -> bool:
     """Whether there is a method that both stand for."""
-    (package, method), (other_package, other_method) = one.rsplit("/", 1), other.rsplit("/", 1)
+    (package, _, method), (other_package, _, other_method) = one.rpartition("/"), other.rpartition("/")
     return package == other_package and ("*" in (method, other_method) or method == other_method)
 
 

@@ -112,8 +112,9 @@ class LiveMembers:
         return tuple(entry.record.addresses) if entry is not None else ()
 
     def client_kinds(self) -> set[ClientKind.ValueType]:
-        """Returns the kinds of clients of all members that are not dead, as of their last heartbeats."""
-        return {kind for e in self._view.members.values() if self.state(e) != DEAD for kind in e.record.client_kinds}
+        """Returns the kinds of clients of all other members that are not dead, as of their last heartbeats."""
+        others = (e for e in self._view.members.values() if e.member != self._member and self.state(e) != DEAD)
+        return {kind for entry in others for kind in entry.record.client_kinds}
 
     def dead_since(self, before: float) -> list[MemberEntry]:
         """Returns the members that were found dead before a time on the monotonic clock."""

@@ -151,7 +151,8 @@ class Catalog:
             message.CopyFrom(entry.message)
             overwrite(message, service, mask, SERVICE_WRITABLE)
             check_rules(message, within="service")  # a mask may take half of what is right as a whole only
-            self._check_policy(message)
+            if _policies(message) != _policies(entry.message):  # what it led to may be gone by now
+                self._check_policy(message)
             return [Put(names.service_key(name), self._restamped(message), entry.revision)]
 
         revision = await self._commits.run(self._commits.apply(plan))
@@ -236,3 +237,7 @@ class Catalog:
             revision = await self._commits.apply(lambda: [Delete(names.namespace_key(name), checked().revision)])
         self._events.record(EventType.EVENT_TYPE_DELETED, name, "deleted", revision=revision, actor=actor)
         return revision
+
+
+def _policies(service: Service) -> tuple[object, ...]:
+    return service.traffic_policy, service.HasField("access_policy"), service.access_policy

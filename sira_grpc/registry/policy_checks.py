@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sira.registry.v1.route_pb2 import Destination
+from sira.registry.v1.route_pb2 import Destination, Route
 from sira.registry.v1.service_pb2 import Service
 from sira.registry.v1.traffic_policy_pb2 import TlsMode, TrafficPolicy
 
@@ -26,6 +26,11 @@ def destinations(policy: TrafficPolicy) -> Iterator[tuple[str, Destination]]:
                 yield f"routes[{number}].splits[{place}].destination", split.destination
         if route.HasField("mirror"):
             yield f"routes[{number}].mirror.destination", route.mirror.destination
+
+
+def mirroring(policy: TrafficPolicy) -> tuple[TrafficPolicy | Route, ...]:
+    """Returns the parts of a policy that may have a mirror: it as a whole, and its routes."""
+    return policy, *policy.routes
 
 
 def check_access(service: Service) -> None:
@@ -55,6 +60,12 @@ def check_destinations(service: Service, resources: Resources) -> None:
         raise InvalidField(missing)
 
 
+def _leads_to(policy: TrafficPolicy, service: str) -> bool:
+    mirrors = (part.mirror.destination.service for part in mirroring(policy))
+    splits = (split.destination.service for route in policy.routes for split in route.splits)
+    return service in mirrors or service in splits
+
+
 def check_unreferred(name: str, resources: Resources) -> None:
     """Makes sure that the policy of no other service sends calls to one.
 
@@ -64,7 +75,7 @@ def check_unreferred(name: str, resources: Resources) -> None:
     senders = sorted(
         service
         for service, entry in resources.services.items()
-        if service != name and any(each.service == name for _, each in destinations(entry.message.traffic_policy))
+        if service != name and _leads_to(entry.message.traffic_policy, name)
     )
     if senders:
         named = ", ".join(senders[:MAX_NAMED]) + (", ..." if len(senders) > MAX_NAMED else "")

@@ -158,6 +158,10 @@ class Ages:
             names[type_url] = forms.of_targets({target for _, target in gone}, type_url)
         return Change(self.generation, frozenset(), names)
 
+    def told(self, generation: int, now: float) -> None:
+        """Notes that all clients were told of everything up to a generation."""
+        self._transitions.told(generation, now)
+
     def _forget(self, name: str) -> None:
         for ages in (self._known(), self._services, self._endpoints, self._begun, self._moved):
             ages.pop(name, None)
@@ -181,7 +185,7 @@ class Ages:
             self._begun[name] = self.generation
         self._alike[name] = seen
         added = self._references.update(name, policy, self.generation, now)
-        self._transitions.update(name, policy, added, now)
+        self._transitions.update(name, policy, added, self.generation, now)
         subsets.update(added)
         moved = not before or not after
         if added or moved:

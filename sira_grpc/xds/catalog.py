@@ -160,6 +160,13 @@ class Catalog:
         self._names.put(key, (stamp, found), footprint(key) + footprint(found))
         return found
 
+    def told(self, generation: int) -> None:
+        """See ResourceSource."""
+        due = self._ages.due
+        self._ages.told(generation, self._world.clock.monotonic())
+        if self._ages.due != due:
+            self._sooner.set()
+
     def trust_changed(self) -> None:
         """Notes that the roots of the trust domain have changed, and tells of it."""
         self._tell(self._ages.trust_changed())

@@ -48,5 +48,8 @@ class ResourceSource(Protocol):
     def names(self, type_url: str, node: Node) -> frozenset[str]:
         """Returns the names that a wildcard subscription of a client covers now: the same object while they stay."""
 
+    def told(self, generation: int) -> None:
+        """Notes that all clients were told of what has changed up to a generation."""
+
     def depends_on_node(self, name: str) -> bool:
         """Whether a resource of that name depends on the service that the client itself runs for."""

@@ -132,31 +132,34 @@ class Stream:
         What is referred to comes before what refers to it, and what is gone goes last. Routes wait until an Envoy can
         use the clusters that it was sent, and changes until a client has had time for those before.
         """
-        response = self._next_change()
+        now = self._clock.monotonic()  # the same for all that looks at it: what is put off is put off until later
+        response = self._next_change(now)
         if response is not None:
             return response
         if self._keeps:
             clusters, routes = self._subscriptions[CLUSTER], self._subscriptions.get(ROUTES)
             settled = routes is None or not routes.all_names or routes.quiet
-            clusters.release(self._clock.monotonic(), settled=settled)
+            clusters.release(now, settled=settled)
             response = self._compose(clusters) if clusters.released else None
             if response is not None:
                 return response
             if self._keeps:
                 self._keeping(self._keeps_until)
-        if self._warms():
+        if self._warms(now):
             self._keeping(self._warming.until)
         if self._beat and self._subscriptions[ENDPOINTS].idle:
             self._beat = False
             return self._subscriptions[ENDPOINTS].heartbeat(self._nonce())
         return None
 
-    def _next_change(self) -> bytes | None:
-        now = self._clock.monotonic()
+    def _next_change(self, now: float) -> bytes | None:
         waits = self._pacing.waits(now)
+        clusters, routes = (self._subscriptions.get(type_url) for type_url in (CLUSTER, ROUTES))
+        if clusters is not None and routes is not None and routes.due:
+            clusters.outgrown()  # routes lead to what is there by now, of which nobody may have told yet
         for type_url in ORDER:
             subscription = self._subscriptions.get(type_url)
-            if subscription is None or not subscription.due or (type_url == ROUTES and self._warms()):
+            if subscription is None or not subscription.due or (type_url == ROUTES and self._warms(now)):
                 continue
             asked = subscription.asked
             response = self._compose(subscription) if asked or not waits else None
@@ -226,11 +229,10 @@ class Stream:
         clusters = self._subscriptions.get(CLUSTER)
         return clusters is not None and bool(clusters.leaving)
 
-    def _warms(self) -> bool:
+    def _warms(self, now: float) -> bool:
         """Whether there are clusters that the client cannot use yet."""
         if self._warming:
-            endpoints = self._subscriptions.get(ENDPOINTS)
-            self._warming.look(self._subscriptions[CLUSTER], endpoints, self._clock.monotonic())
+            self._warming.look(self._subscriptions[CLUSTER], self._subscriptions.get(ENDPOINTS), now)
         return bool(self._warming)
 
     def _compose(self, subscription: Subscription) -> bytes | None:

@@ -149,6 +149,7 @@ class Streams:
             await self._push(change)
             ended = self._clock.monotonic()
             self._batching.pushed(now, ended)
+            self._source.told(change.generation)
             if self._pending is not None:  # it came meanwhile
                 self._push_at = self._batching.admit(self._pending_since)
             for told in self.pushed:

@@ -211,6 +211,10 @@ class Subscription(ABC):
             self.dirty = self.dirty | touched if self.dirty else touched
         return bool(touched) or self._resized
 
+    def outgrown(self) -> None:
+        """Notes if the wildcard covers something else by now, which a change is yet to tell of."""
+        self._resized = self._resized or (self.wildcard and self._covering() is not self.covered)
+
     def send_again(self, names: Iterable[str]) -> None:
         """Has the same sent again, of those names that it is subscribed to."""
         self.again = self.again.union(name for name in names if name in self.names or name in self.covered)

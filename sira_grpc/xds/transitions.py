@@ -16,18 +16,19 @@ from sira_grpc.xds.names import Target
 from sira_grpc.xds.references import targets
 
 WARM = 0.25
-"""Seconds from one step to the next."""
+"""Seconds from one step to the next: from when all clients were told of the first."""
 LONGEST = 1.0
-"""Seconds for which a policy waits, at most, where others with more new clusters keep coming."""
+"""Seconds for which a policy waits, at most, where others with more new clusters keep coming, or many clients do."""
+_NEVER = float("inf")
 
 
 @dataclass(slots=True)
 class _Step:
-    """Attributes: the policy that is still in effect, when the first one that waits came, and when it ends."""
+    """Attributes: the policy that is still in effect, the targets that the latest waits for, and until when at most."""
 
     policy: TrafficPolicy
-    begun: float
-    due: float
+    waits: tuple[Target, ...]
+    last: float
 
 
 class Transitions:
@@ -37,18 +38,23 @@ class Transitions:
         self._latest: dict[str, TrafficPolicy] = {}
         self._steps: dict[str, _Step] = {}
         self._cold: dict[tuple[str, Target], float] = {}  # until when clusters are new to the callers of a service
+        self._untold: dict[tuple[str, Target], int] = {}  # those that not all callers were told of, with the generation
+        self._due = _NEVER  # nothing takes effect before
 
     def load(self, resources: Resources) -> None:
         """Takes in the policies of all services: they are in effect."""
         self._latest = {name: entry.message.traffic_policy for name, entry in resources.services.items()}
 
-    def update(self, service: str, policy: TrafficPolicy | None, added: frozenset[Target], now: float) -> None:
+    def update(
+        self, service: str, policy: TrafficPolicy | None, added: frozenset[Target], generation: int, now: float
+    ) -> None:
         """Takes in the policy of a service, None if the service is gone.
 
         Args:
             service: its name.
             policy: the new one.
             added: the targets that it refers to and that the callers of the service did not know before.
+            generation: with which callers are told of those.
             now: the time.
         """
         before = self._latest.pop(service, None)
@@ -58,13 +64,25 @@ class Transitions:
         self._latest[service] = policy
         if before is None:
             return
-        self._warmed(now)
-        self._cold.update({(service, target): now + WARM for target in added if target != Target(service)})
-        waits = [until for target in targets(service, policy) if (until := self._cold.get((service, target)))]
+        for target in added:
+            if target != Target(service):
+                self._cold[service, target] = now + LONGEST
+                self._untold[service, target] = generation
+        waits = tuple(t for t in targets(service, policy) if self._cold.get((service, t), 0.0) > now)
         if waits:
-            begun = step.begun if step is not None else now
-            in_effect = step.policy if step is not None else before
-            self._steps[service] = _Step(in_effect, begun, min(max(waits), begun + LONGEST))
+            last = step.last if step is not None else now + LONGEST
+            self._steps[service] = _Step(step.policy if step is not None else before, waits, last)
+            self._due = min(self._due, self._end(service))
+
+    def told(self, generation: int, now: float) -> None:
+        """Notes that all callers were told of everything up to a generation."""
+        for (service, target), since in list(self._untold.items()):
+            if since > generation:
+                break
+            del self._untold[service, target]
+            self._cold[service, target] = now + WARM
+            if service in self._steps:
+                self._due = min(self._due, self._end(service))
 
     def policy(self, service: str) -> TrafficPolicy | None:
         """Returns the policy of a service that is still in effect instead of the latest; None if it is that."""
@@ -74,18 +92,21 @@ class Transitions:
     @property
     def due(self) -> float | None:
         """When `take` is to be called; None if nothing is on its way."""
-        return min((step.due for step in self._steps.values()), default=None)
+        return self._due if self._steps else None
 
     def take(self, now: float) -> frozenset[str]:
         """Returns the services whose latest policies take effect now."""
-        found = frozenset(service for service, step in self._steps.items() if step.due <= now)
+        if now < self._due:
+            return frozenset()
+        ends = {service: self._end(service) for service in self._steps}
+        found = frozenset(service for service, end in ends.items() if end <= now)
         for service in found:
             del self._steps[service]
-        self._warmed(now)
+        self._due = min((end for service, end in ends.items() if service not in found), default=_NEVER)
+        self._cold = {pair: until for pair, until in self._cold.items() if until > now}
+        self._untold = {pair: since for pair, since in self._untold.items() if pair in self._cold}
         return found
 
-    def _warmed(self, now: float) -> None:
-        for pair, until in list(self._cold.items()):
-            if until > now:
-                break
-            del self._cold[pair]
+    def _end(self, service: str) -> float:
+        step = self._steps[service]
+        return min(step.last, max(self._cold.get((service, target), 0.0) for target in step.waits))

@@ -44,20 +44,24 @@ class Warming:
             return
         if now >= self.until:
             self._names.clear()
-        elif not clusters.unanswered:
+        elif not clusters.unanswered and not self._underway(endpoints):
             self._names = set(_cold(self._names, clusters, endpoints))
         if not self._names:
             self.until = _NEVER
 
+    def _underway(self, endpoints: Subscription | None) -> bool:
+        """Whether endpoints of some were sent, and not answered yet: then the others need no look, which is dear."""
+        sent = endpoints.unanswered.values() if endpoints is not None else ()
+        return any(resource.name in self._names for resources in sent for resource in resources)
+
 
 def _cold(names: Iterable[str], clusters: Subscription, endpoints: Subscription | None) -> Iterator[str]:
     asked = endpoints.all_names if endpoints is not None else frozenset()
-    waits = {resource.name for sent in endpoints.unanswered.values() for resource in sent} if endpoints else set()
     reader = clusters.reader
     for name in names:
         cluster = clusters.get(name)
         if cluster is None or cluster in clusters.rejections:
             continue
         # There are no endpoints to be had of one that says itself where it leads.
-        if name in waits or (name not in asked and reader.source.get(ENDPOINTS, name, reader.node) is not None):
+        if name not in asked and reader.source.get(ENDPOINTS, name, reader.node) is not None:
             yield name

@@ -47,7 +47,7 @@ async def test_there_is_no_secret_before_the_start(world: World) -> None:
 
 async def test_a_heartbeat_says_how_the_member_is(world: World) -> None:
     a, b = await world.start("a"), await world.start("b")
-    a.cluster.counts(bus_namespaces=lambda: 3, leases=lambda: 5)
+    a.cluster.serves(bus_namespaces=lambda: 3, leases=lambda: 5, client_kinds=tuple)
     before = b.cluster.view.members["a"].record
     await world.beats(a)
     record = b.cluster.view.members["a"].record

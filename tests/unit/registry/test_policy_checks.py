@@ -125,6 +125,10 @@ async def test_a_service_that_others_send_calls_to_is_deleted_by_force_only(worl
     assert OTHER in world.registry.view.services
     await catalog.delete_service(OTHER, etag="", force=True, actor="")
     assert OTHER not in world.registry.view.services
+    other = Service(name=SERVICE, metadata={"team": "shop"})
+    await catalog.update_service(other, FieldMask(paths=["metadata"]), actor="")
+    with pytest.raises(InvalidField, match="is not there"):
+        await catalog.update_service(Service(name=SERVICE, traffic_policy=policies[0]), POLICY, actor="")
 
 
 async def test_what_sends_calls_to_itself_is_deleted_without_force(world: World) -> None:

@@ -16,6 +16,7 @@ class MemorySource:
     def __init__(self) -> None:
         self.changed: list[Callable[[Change], None]] = []
         self.generation = 1
+        self.told_of = 0
         self.resources: dict[tuple[str, str], Resource] = {}
         self._names: dict[str, frozenset[str]] = {}
 
@@ -27,6 +28,9 @@ class MemorySource:
         if found != self._names.get(type_url, EMPTY):
             self._names[type_url] = found
         return self._names.get(type_url, EMPTY)
+
+    def told(self, generation: int) -> None:
+        self.told_of = generation
 
     def depends_on_node(self, name: str) -> bool:
         return name.startswith("own")

@@ -73,6 +73,7 @@ def test_a_subset_is_no_older_than_the_reference_to_it() -> None:
     followed.mesh.service(API, routes=to(V2.target or Target("")).routes)
     assert followed.of(CLUSTER, V2) == followed.ages.membership == followed.ages.generation
     first = followed.ages.generation
+    followed.ages.told(followed.ages.generation, followed.mesh.clock.monotonic())
     followed.mesh.clock.advance(WARM)
     assert followed.ages.settle(followed.mesh.clock.monotonic()) is not None, "the routes to it take effect"
     followed.mesh.service(API)

@@ -8,6 +8,8 @@ from tests.unit.xds.test_routes import built
 
 TO_CART = f'splits {{ weight: 1 destination {{ service: "{CART}" }} }}'
 TO_BANK = f'splits {{ weight: 3 destination {{ service: "{BANK}" version: "v2" }} }}'
+MIRROR_CART = f'percent: 1 destination {{ service: "{CART}" }}'
+MIRROR_BANK = f'percent: 1 destination {{ service: "{BANK}" }}'
 TO_V1 = 'splits { weight: 2 destination { version: "v1" } }'
 
 
@@ -36,6 +38,14 @@ def test_calls_go_to_what_is_left_and_to_the_service_itself_if_nothing_is() -> N
             ways.append(action.cluster or [each.name for each in action.weighted_clusters.clusters])
         both = ["bank.pay|version=v2", "cart.shop"]
         assert ways == [both, "cart.shop", "echo.shop", both]
+
+
+def test_mirrors_to_services_that_are_gone_are_left_out() -> None:
+    mirrored = policed(f"mirror {{ {MIRROR_CART} }} routes {{ {TO_V1} mirror {{ {MIRROR_BANK} }} }}")
+    left = reachable(mirrored, {ECHO, CART}).traffic_policy
+    assert (left.HasField("mirror"), left.routes[0].HasField("mirror")) == (True, False)
+    left = reachable(mirrored, {ECHO, BANK}).traffic_policy
+    assert (left.HasField("mirror"), left.routes[0].HasField("mirror")) == (False, True)
 
 
 def test_nothing_is_left_of_a_service_that_is_gone_itself() -> None:

@@ -86,6 +86,7 @@ async def test_a_change_that_comes_during_a_push_waits_for_its_turn(source: Memo
     asyncio.get_running_loop().call_soon(source.change, {(CLUSTER, "a"): b"a3"})
     await opened.step()
     assert bodies(client.acked()) == ["a3"], "it is told of the change before, and given what there is"
+    assert source.told_of == source.generation - 1
     await opened.step()
     assert client.take() is None
     clock.advance(0.01)

@@ -20,14 +20,18 @@ class Written:
         self.references = References()
         self.transitions = Transitions()
         self.now = 100.0
+        self.generation = 0
 
     @property
     def waits(self) -> bool:
         return self.transitions.due is not None
 
-    def write(self, policy: TrafficPolicy | None, service: str = WEB) -> None:
-        added = self.references.update(service, policy, 1, self.now)
-        self.transitions.update(service, policy, added, self.now)
+    def write(self, policy: TrafficPolicy | None, service: str = WEB, *, told: bool = True) -> None:
+        self.generation += 1
+        added = self.references.update(service, policy, self.generation, self.now)
+        self.transitions.update(service, policy, added, self.generation, self.now)
+        if told:
+            self.transitions.told(self.generation, self.now)
 
 
 def test_a_policy_that_brings_a_cluster_takes_effect_once_that_is_warm() -> None:
@@ -42,6 +46,28 @@ def test_a_policy_that_brings_a_cluster_takes_effect_once_that_is_warm() -> None
     assert written.transitions.take(written.now + WARM) == {WEB}
     assert written.transitions.policy(WEB) is None
     assert not written.waits
+
+
+def test_it_counts_from_when_all_clients_were_told() -> None:
+    written = Written()
+    written.write(TrafficPolicy())
+    written.write(to(V1), told=False)
+    written.transitions.told(written.generation - 1, written.now)
+    assert written.transitions.due == written.now + LONGEST
+    written.now += 0.5
+    written.transitions.told(written.generation, written.now)
+    assert written.transitions.due == written.now + WARM
+    assert written.transitions.take(written.now + WARM) == {WEB}
+
+
+def test_it_does_not_wait_for_ever_to_be_told() -> None:
+    written = Written()
+    written.write(TrafficPolicy())
+    written.write(to(V1), told=False)
+    assert written.transitions.take(written.now + LONGEST - 0.01) == frozenset()
+    assert written.transitions.take(written.now + LONGEST) == {WEB}
+    assert not written.transitions._untold
+    assert not written.transitions._cold
 
 
 def test_one_that_brings_none_takes_effect_at_once() -> None:

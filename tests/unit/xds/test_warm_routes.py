@@ -36,7 +36,8 @@ class Callers:
         self.mesh.service(WEB, routes=to(*found).routes)
 
     def wait(self, seconds: float) -> bool:
-        """Returns whether clients were told of their routes meanwhile."""
+        """Returns whether clients were told of their routes meanwhile. They were of all that was before."""
+        self.catalog.told(self.catalog.generation)
         before = len(self.changes)
         self.mesh.clock.advance(seconds)
         self.catalog.tick()

@@ -146,3 +146,43 @@ async def test_clients_of_grpc_are_sent_routes_at_once(opened: Streams, source: 
     source.change(NEW)
     await opened.step()
     assert types(client.take_all()) == [CLUSTER, ROUTES]
+
+
+@FORMS
+async def test_clusters_of_which_nobody_has_told_yet_come_before_the_routes_to_them(
+    opened: Streams, source: MemorySource, *, delta: bool
+) -> None:
+    envoy = Envoy(opened, delta=delta)
+    source.change(NEW)
+    await opened.step()
+    clusters = envoy.one()
+    envoy.ask_for_endpoints("b")
+    endpoints = envoy.one()
+    source.change({(CLUSTER, "c"): b"c1", (ENDPOINTS, "c"): b"e1", (ROUTES, "r"): b"r3"})
+    envoy.accept(clusters)
+    envoy.accept(endpoints)
+    assert "c1" in bodies(envoy.one()), "the routes are made of what there is when they are sent"
+
+
+@FORMS
+async def test_nobody_need_wake_a_stream_whose_wait_ends_while_it_looks(
+    opened: Streams, source: MemorySource, clock: FakeClock, *, delta: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    envoy = Envoy(opened, delta=delta)
+    source.change(NEW)
+    await opened.step()
+    envoy.take_all()
+    clock.advance(LONGEST - 1e-9)
+    still = clock.monotonic
+
+    def goes_on() -> float:
+        clock.advance(1e-9)
+        return still()
+
+    monkeypatch.setattr(clock, "monotonic", goes_on)
+    responses = envoy.take_all()
+    monkeypatch.undo()
+    if not responses:
+        assert envoy.stream.overdue(clock.monotonic()) == float("inf"), "it is woken"
+        responses = envoy.take_all()
+    assert ROUTES in types(responses)

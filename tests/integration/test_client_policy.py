@@ -16,7 +16,15 @@ from sira.registry.v1.retry_policy_pb2 import RETRY_ON_UNAVAILABLE, RetryPolicy
 from sira.registry.v1.route_pb2 import Destination, HeaderMatch, Route, RouteMatch, Split
 from sira.registry.v1.session_affinity_pb2 import SessionAffinity
 from sira.registry.v1.traffic_policy_pb2 import LB_POLICY_ORCA_WEIGHTED, TrafficPolicy
-from sira_client import BalancedChannel, Client, Service, Settings, UnavailableError, connect_insecure
+from sira_client import (
+    BalancedChannel,
+    Client,
+    FailedPreconditionError,
+    Service,
+    Settings,
+    UnavailableError,
+    connect_insecure,
+)
 from sira_client.balancing.target import Target
 
 from sira_grpc.xds import names
@@ -121,6 +129,23 @@ async def test_a_service_that_only_sends_calls_on(client: Client, echoes: list[E
     await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
     with pytest.raises(UnavailableError, match="was deleted"):
         await callee(b"", timeout=20)
+
+
+async def test_what_was_deleted_by_force_gets_no_calls(client: Client, echoes: list[Echo]) -> None:
+    spare = "namespaces/default/services/spare"
+    await client.registry.CreateService(CreateServiceRequest(service=Service(name=spare)))
+    await follow(client, TrafficPolicy(routes=[Route(splits=[split(99, service=spare), split(1, version="v2")])]))
+    channel = client.channel("echo")
+    await channel.channel_ready()
+    await in_effect(channel, Target(spare), Target(SERVICE, "v2"))
+    with pytest.raises(FailedPreconditionError, match="send calls to"):
+        await client.registry.DeleteService(DeleteServiceRequest(name=spare))
+    await client.registry.DeleteService(DeleteServiceRequest(name=spare, force=True))
+    async with asyncio.timeout(20):
+        while not channel._clusters.missing(Target(spare)):
+            await channel._selector.changed()
+    callee = channel.unary_unary(ONE)
+    assert {await callee(b"", timeout=20) for _ in range(10)} == {b"b"}
 
 
 async def test_retries_and_sessions_of_a_real_policy(client: Client, echoes: list[Echo]) -> None:

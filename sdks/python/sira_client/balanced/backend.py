@@ -67,6 +67,11 @@ class Backend:
             self._tasks.append(loop.create_task(self._renew(renewed, renewed.current)))
 
     @property
+    def missing(self) -> bool:
+        """Whether there is no such service."""
+        return self.view is None and isinstance(self.problem, NotFoundError)
+
+    @property
     def idle(self) -> bool:
         """Whether nobody uses it."""
         return not self._followers

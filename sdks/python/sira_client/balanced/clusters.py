@@ -51,6 +51,10 @@ class Clusters:
         """The balancers of targets that are wanted."""
         return [self._balancers[target] for target in targets]
 
+    def missing(self, target: Target) -> bool:
+        """Whether the service of a target that is wanted is not there."""
+        return self._backends[target.service].missing
+
     def take(self, target: Target) -> Balancer:
         """The balancer of a target that is wanted, which stays open until it is given back."""
         self._calls[target] += 1

@@ -137,7 +137,11 @@ class PolicySelector:
             for target in splits.targets:
                 if target.cluster == home.cluster:
                     return target
-        return splits.draw(self._settings.random)
+        target = splits.draw(self._settings.random)
+        if self._clusters.missing(target):  # the others get its calls, and if there are none, the service itself
+            left = splits.but([other for other in splits.targets if self._clusters.missing(other)])
+            return left.draw(self._settings.random) if left is not None else self._clusters.main.target
+        return target
 
     def _take_in(self, policy: TrafficPolicy, service: str) -> None:
         latest = self._next or self._active

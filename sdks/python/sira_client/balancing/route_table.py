@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from random import Random
@@ -29,6 +29,7 @@ class Splits:
 
     def __init__(self, shares: Sequence[tuple[Target, int]]) -> None:
         drawn = [(target, weight) for target, weight in shares if weight]
+        self._shares = drawn
         self.targets = tuple(target for target, _ in drawn)
         self._bounds = list(accumulate(weight for _, weight in drawn))
 
@@ -37,6 +38,11 @@ class Splits:
         if len(self.targets) == 1:
             return self.targets[0]
         return self.targets[bisect_right(self._bounds, random.randrange(self._bounds[-1]))]
+
+    def but(self, targets: Container[Target]) -> Splits | None:
+        """Returns the same without some targets, whose calls the others share; None if that leaves nothing."""
+        left = [(target, weight) for target, weight in self._shares if target not in targets]
+        return Splits(left) if left else None
 
 
 @dataclass(frozen=True, slots=True)

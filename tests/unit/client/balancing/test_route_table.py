@@ -79,6 +79,15 @@ def test_calls_are_split_by_weight(weights: list[int], seed: int) -> None:
         assert (target in splits.targets) is (weight > 0)
 
 
+def test_others_share_the_calls_of_what_is_left_out() -> None:
+    one, two, three = (Target(CART, f"v{number}") for number in range(3))
+    splits = Splits([(one, 1), (two, 2), (three, 0)])
+    left = splits.but([two])
+    assert left is not None
+    assert (left.targets, left.draw(Random(0))) == ((one,), one)
+    assert splits.but([one, two]) is None
+
+
 @pytest.mark.parametrize(
     "policy",
     [

@@ -138,7 +138,8 @@ class Stream:
             return response
         if self._keeps:
             clusters, routes = self._subscriptions[CLUSTER], self._subscriptions.get(ROUTES)
-            settled = routes is None or not routes.all_names or routes.quiet
+            told = self._told >= clusters.reader.source.generation  # else the routes may be about to leave it too
+            settled = told and (routes is None or not routes.all_names or routes.quiet)
             clusters.release(now, settled=settled)
             response = self._compose(clusters) if clusters.released else None
             if response is not None:
@@ -185,6 +186,8 @@ class Stream:
         if change.generation <= self._told:
             return
         self._told = change.generation
+        if self._keeps:
+            self._wake.set()
         own = self.node is not None and self.node.service in change.services
         for type_url, subscription in self._subscriptions.items():
             names = change.names.get(type_url, EMPTY)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from sira.registry.v1.traffic_policy_pb2 import TrafficPolicy
 
+from sira_grpc.registry.policy_checks import mirroring
 from sira_grpc.registry.resources import Resources
 from sira_grpc.xds.names import Target
 from sira_grpc.xds.references import targets
@@ -64,7 +65,7 @@ class Transitions:
         self._latest[service] = policy
         if before is None:
             return
-        for target in added:
+        for target in added | (_mirrored(service, before) & _led(service, policy)):
             if target != Target(service):
                 self._cold[service, target] = now + LONGEST
                 self._untold[service, target] = generation
@@ -110,3 +111,13 @@ class Transitions:
     def _end(self, service: str) -> float:
         step = self._steps[service]
         return min(step.last, max(self._cold.get((service, target), 0.0) for target in step.waits))
+
+
+def _mirrored(service: str, policy: TrafficPolicy) -> frozenset[Target]:
+    """Returns the targets of which callers know nothing, though the policy refers to them: those of mirrors alone."""
+    mirrors = (part.mirror.destination for part in mirroring(policy) if part.HasField("mirror"))
+    return frozenset(Target.of(destination, service) for destination in mirrors) - _led(service, policy)
+
+
+def _led(service: str, policy: TrafficPolicy) -> frozenset[Target]:
+    return frozenset(Target.of(split.destination, service) for route in policy.routes for split in route.splits)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from sira.registry.v1.route_pb2 import Destination, Mirror
 from sira.registry.v1.traffic_policy_pb2 import TrafficPolicy
 
 from sira_grpc.xds.names import Target
@@ -68,6 +69,23 @@ def test_it_does_not_wait_for_ever_to_be_told() -> None:
     assert written.transitions.take(written.now + LONGEST) == {WEB}
     assert not written.transitions._untold
     assert not written.transitions._cold
+
+
+def test_what_was_mirrored_so_far_is_new_to_those_who_send_no_copies() -> None:
+    written = Written()
+    mirrored = TrafficPolicy(mirror=Mirror(destination=Destination(version="v1"), percent=1))
+    written.write(mirrored)
+    written.write(to(V1))
+    assert written.transitions.policy(WEB) is mirrored
+    assert written.transitions.due == written.now + WARM
+
+
+def test_mirrors_that_stay_are_waited_for_once() -> None:
+    written = Written()
+    mirror = Mirror(destination=Destination(version="v1"), percent=1)
+    written.write(TrafficPolicy(mirror=mirror))
+    written.write(TrafficPolicy(mirror=mirror, subset_size=2))
+    assert written.transitions.policy(WEB) is None
 
 
 def test_one_that_brings_none_takes_effect_at_once() -> None:

@@ -27,6 +27,9 @@ DEFAULT_BACKOFF = 0.025
 PUSHBACK = "grpc-retry-pushback-ms"
 """The trailing metadata by which a server says when to come back, or with anything but a number: not at all."""
 
+WRITTEN_TOO_LATE = "Internal error from Core"
+"""How grpc.aio says that a request was written to a call that had ended: it comes in the place of the call's status."""
+
 _JITTER = 0.2
 _STATUSES: dict[int, grpc.StatusCode] = {
     RETRY_ON_CANCELLED: grpc.StatusCode.CANCELLED,
@@ -65,7 +68,7 @@ class Retries:
 
     def pause(self, error: grpc.aio.AioRpcError) -> float | None:
         """Seconds after which a call that failed goes again; None for never. Counts it as gone."""
-        if not self.left or error.code() not in self.statuses or isinstance(error, DroppedError):
+        if not self.left or _status(error) not in self.statuses or isinstance(error, DroppedError):
             return None
         asked = _pushback(error)
         if asked is not None and asked < 0:
@@ -76,6 +79,12 @@ class Retries:
         pause = min(self.backoff, self.longest) * self.random.uniform(1 - _JITTER, 1 + _JITTER)
         self.backoff *= 2
         return pause
+
+
+def _status(error: grpc.aio.AioRpcError) -> grpc.StatusCode:
+    if error.code() is grpc.StatusCode.INTERNAL and error.details() == WRITTEN_TOO_LATE:
+        return grpc.StatusCode.UNAVAILABLE
+    return error.code()
 
 
 def _pushback(error: grpc.aio.AioRpcError) -> float | None:

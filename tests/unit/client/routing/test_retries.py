@@ -5,7 +5,7 @@ from random import Random
 import grpc
 import pytest
 from sira.registry.v1.retry_policy_pb2 import RETRY_ON_CANCELLED, RETRY_ON_UNAVAILABLE, RetryOn, RetryPolicy
-from sira_client.routing.retries import Retries
+from sira_client.routing.retries import WRITTEN_TOO_LATE, Retries
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
@@ -47,6 +47,13 @@ def test_what_is_tried_again(on: RetryOn.ValueType) -> None:
     others = [code for code in grpc.StatusCode if code.name != name]
     assert all(found.pause(failed(code)) is None for code in others)
     assert found.pause(failed(grpc.StatusCode[name])) is not None
+
+
+def test_a_write_to_a_call_that_has_ended_hides_that_its_server_is_gone() -> None:
+    none = grpc.aio.Metadata()
+    error = grpc.aio.AioRpcError(grpc.StatusCode.INTERNAL, none, none, WRITTEN_TOO_LATE)
+    assert retries().pause(error) is not None
+    assert Retries.of(RetryPolicy(retry_on=[RETRY_ON_CANCELLED]), Random(1)).pause(error) is None
 
 
 @pytest.mark.parametrize(("pushback", "expected"), [("0", 0.0), ("1500", 1.5), ("-1", None), ("soon", None)])

@@ -116,7 +116,8 @@ class Stream:
         """
         while True:
             for subscription in tuple(self._subscriptions.values()):
-                await subscription.build()
+                if subscription.due:
+                    await subscription.build()
             response = self.next_response()
             if response is not None:
                 yield response
@@ -155,9 +156,10 @@ class Stream:
 
     def _next_change(self, now: float) -> bytes | None:
         waits = self._pacing.waits(now)
-        clusters, routes = (self._subscriptions.get(type_url) for type_url in (CLUSTER, ROUTES))
-        if clusters is not None and routes is not None and routes.due:
-            clusters.outgrown()  # routes lead to what is there by now, of which nobody may have told yet
+        routes = self._subscriptions.get(ROUTES)
+        if routes is not None and routes.due and CLUSTER in self._subscriptions:
+            # Routes lead to what is there by now, of which nobody may have told yet.
+            self._subscriptions[CLUSTER].outgrown()
         for type_url in ORDER:
             subscription = self._subscriptions.get(type_url)
             if subscription is None or not subscription.due or (type_url == ROUTES and self._warms(now)):

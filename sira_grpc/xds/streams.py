@@ -64,7 +64,7 @@ class Streams:
         self._counts = Counts()
         self.pushed: list[Callable[[float], None]] = []
         self._streams: dict[str, Stream] = {}
-        self._closed = False
+        self._closed = self._pushing = False
         self._batching = Batching(batch_limit)
         self._pending: Change | None = None
         self._pending_since = self._push_at = 0.0
@@ -146,12 +146,14 @@ class Streams:
         now = self._clock.monotonic()
         if self._pending is not None and now >= self._push_at:
             change, since, self._pending = self._pending, self._pending_since, None
+            self._pushing = True
             await self._push(change)
             ended = self._clock.monotonic()
             self._batching.pushed(now, ended)
             self._source.told(change.generation)
+            self._pushing = False
             if self._pending is not None:  # it came meanwhile
-                self._push_at = self._batching.admit(self._pending_since)
+                self._push_at = self._batching.admit(ended)
             for told in self.pushed:
                 told(ended - since)
         if self._ttl and now >= self._beat_at:
@@ -177,7 +179,8 @@ class Streams:
         if self._pending is None:
             self._pending = change
             self._pending_since = self._clock.monotonic()
-            self._push_at = self._batching.admit(self._pending_since)
+            if not self._pushing:
+                self._push_at = self._batching.admit(self._pending_since)
             self._news.set()
         else:
             self._pending = _both(self._pending, change)

@@ -164,7 +164,7 @@ class Subscription(ABC):
 
     async def build(self) -> None:
         """Has what the next response needs built, and lets others run meanwhile: it may be thousands of resources."""
-        if not self.due:
+        if self.at and len(self.fresh) + len(self.again) + len(self.dirty) <= SLICE:
             return
         wanted = self.fresh | self.again | self.dirty
         if not self.at:

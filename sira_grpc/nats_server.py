@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import shutil
 import signal
@@ -162,8 +163,10 @@ class NatsServer:
         await self._end(signal.SIGKILL)
 
     def pause(self) -> None:
-        """Freezes it (SIGSTOP): its connections stay open and nothing answers."""
+        """Freezes it (SIGSTOP), and returns once it stands still: its connections stay open and nothing answers."""
         self._signal(signal.SIGSTOP)
+        if self._process is not None and self.running and hasattr(os, "waitid"):  # macOS has none before Python 3.13
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         """Lets it go on (SIGCONT)."""

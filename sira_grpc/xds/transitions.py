@@ -68,6 +68,7 @@ class Transitions:
         for target in added | (_mirrored(service, before) & _led(service, policy)):
             if target != Target(service):
                 self._cold[service, target] = now + LONGEST
+                self._untold.pop((service, target), None)  # in the order of their generations
                 self._untold[service, target] = generation
         waits = tuple(t for t in targets(service, policy) if self._cold.get((service, t), 0.0) > now)
         if waits:

@@ -9,15 +9,10 @@ from sira_grpc.xds.streams import Streams
 from sira_grpc.xds.type_urls import CLUSTER, ENDPOINTS
 from tests.clocks import FakeClock
 from tests.unit.xds.memory_source import MemorySource
-from tests.unit.xds.stream_client import Client, bodies, streams, types
+from tests.unit.xds.stream_client import Client, bodies, types
 from tests.unit.xds.test_stream import FORMS, ask, settle
 
 NODE = "gRPC Node Pure JS"
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
 
 
 @pytest.fixture
@@ -25,11 +20,6 @@ def source() -> MemorySource:
     source = MemorySource()
     source.change({(type_url, name): b"1" for type_url in (CLUSTER, ENDPOINTS) for name in "ab"})
     return source
-
-
-@pytest.fixture
-def opened(source: MemorySource, clock: FakeClock) -> Streams:
-    return streams(source, clock)
 
 
 @FORMS

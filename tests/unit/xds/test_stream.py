@@ -11,15 +11,10 @@ from sira_grpc.xds.streams import Streams
 from sira_grpc.xds.type_urls import CLUSTER, ENDPOINTS, LISTENER, ORDER, ROUTES
 from tests.clocks import FakeClock
 from tests.unit.xds.memory_source import MemorySource
-from tests.unit.xds.stream_client import Client, bodies, errors, streams, types
+from tests.unit.xds.stream_client import Client, bodies, errors, types
 
 NAMED = (CLUSTER, ENDPOINTS, LISTENER, ROUTES)
 FORMS = pytest.mark.parametrize("delta", [False, True], ids=["sotw", "delta"])
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
 
 
 @pytest.fixture
@@ -29,11 +24,6 @@ def source() -> MemorySource:
         source.put(type_url, "a", body=b"a1")
         source.put(type_url, "b", body=b"b1")
     return source
-
-
-@pytest.fixture
-def opened(source: MemorySource, clock: FakeClock) -> Streams:
-    return streams(source, clock)
 
 
 def ask(client: Client, type_url: str, *names: str) -> None:

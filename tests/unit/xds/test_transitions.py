@@ -164,3 +164,14 @@ def test_calls_are_led_only_to_what_has_been_warm_for_long_enough(steps: list[tu
         policy = written.transitions.policy(WEB)
         in_effect = found if policy is None else set(targets(WEB, policy))
         assert all(written.now - known[target] >= WARM for target in in_effect)
+
+
+def test_what_is_new_again_holds_up_nobody_who_was_told() -> None:
+    transitions = Transitions()
+    new = frozenset({V1})
+    for generation, service in enumerate((WEB, API, WEB, API, WEB), start=1):
+        waits = generation > 2  # before, there was no policy that could stay in effect
+        transitions.update(service, to(V1), new if waits else frozenset(), generation, 0.0)
+    transitions.told(4, 0.0)
+    assert transitions.take(WARM) == {API}
+    assert transitions.take(LONGEST) == {WEB}

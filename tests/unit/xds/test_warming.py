@@ -10,7 +10,7 @@ from sira_grpc.xds.type_urls import CLUSTER, ENDPOINTS, ROUTES
 from sira_grpc.xds.warming import LONGEST
 from tests.clocks import FakeClock
 from tests.unit.xds.memory_source import MemorySource
-from tests.unit.xds.stream_client import Client, bodies, streams, types
+from tests.unit.xds.stream_client import Client, bodies, types
 from tests.unit.xds.test_stream import FORMS, ask, settle
 
 NEW = {(CLUSTER, "b"): b"b1", (ENDPOINTS, "b"): b"e1", (ROUTES, "r"): b"r2"}
@@ -36,20 +36,10 @@ class Envoy(Client):
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def source() -> MemorySource:
     source = MemorySource()
     source.change({(CLUSTER, "a"): b"a1", (ENDPOINTS, "a"): b"e1", (ROUTES, "r"): b"r1"})
     return source
-
-
-@pytest.fixture
-def opened(source: MemorySource, clock: FakeClock) -> Streams:
-    return streams(source, clock)
 
 
 @FORMS
